@@ -1,0 +1,41 @@
+# make demo   trains, lowers, runs and compares real models (first run installs everything)
+# make test   the whole test suite
+# make lint   ruff and mypy
+# make bench  side-by-side measurements, minutes
+.PHONY: demo test lint bench clean
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+NATIVE := $(wildcard src/executorch_coreml/runtime/cpp/*)
+
+demo: $(READY)
+	$(PY) examples/demo.py
+
+test: $(READY)
+	$(PY) -m pytest -n 2 --dist worksteal
+
+lint: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: $(READY)
+	$(PY) benchmarks/lowering.py
+	$(PY) benchmarks/runtime.py
+
+# torch first: the packages after it are then content with the build that is installed. The plugin
+# compiles against the installed executorch, hence no build isolation.
+$(READY): pyproject.toml constraints.txt CMakeLists.txt $(NATIVE)
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@echo "installing dependencies into $(VENV) (a few minutes the first time)"
+	$(PIP) torch
+	$(PIP) executorch scikit-build-core nanobind cmake ninja
+	$(PIP) --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build

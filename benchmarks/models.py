@@ -1,0 +1,110 @@
+"""The models that both benchmarks measure: real architectures with seeded random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class First(nn.Module):
+    """A transformers model that returns its first output tensor instead of a dataclass."""
+
+    def __init__(self, model: nn.Module, **fixed: Any):
+        super().__init__()
+        self.model = model
+        self.fixed = fixed
+
+    def forward(self, *args: torch.Tensor) -> torch.Tensor:
+        return self.model(*args, **self.fixed, return_dict=False)[0]
+
+
+def image(size: int = 224) -> tuple[torch.Tensor]:
+    return (torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)),)
+
+
+def tokens(length: int, vocabulary: int) -> tuple[torch.Tensor]:
+    return (torch.randint(0, vocabulary, (1, length), generator=torch.Generator().manual_seed(0)),)
+
+
+def calibrate(model: nn.Module, size: int = 224) -> nn.Module:
+    """Batch-norm statistics of random images, as training leaves them.
+
+    With those of a fresh model (mean 0, variance 1) the activations of random weights shrink from
+    layer to layer until fp16 holds none of them, which no trained model does.
+    """
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # averages all batches
+    with torch.no_grad():
+        for seed in range(2):
+            model(torch.rand(4, 3, size, size, generator=torch.Generator().manual_seed(seed)))
+    return model.eval()
+
+
+def mobilenet_v2() -> tuple[nn.Module, tuple[torch.Tensor]]:
+    from transformers import MobileNetV2Config, MobileNetV2ForImageClassification
+
+    model = MobileNetV2ForImageClassification(MobileNetV2Config(num_labels=1001))
+    return First(calibrate(model)), image()
+
+
+def resnet50() -> tuple[nn.Module, tuple[torch.Tensor]]:
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    return First(calibrate(ResNetForImageClassification(ResNetConfig(num_labels=1000)))), image()
+
+
+def vit_small() -> tuple[nn.Module, tuple[torch.Tensor]]:
+    """ViT-S/16: 12 layers, width 384, 6 heads."""
+    from transformers import ViTConfig, ViTForImageClassification
+
+    config = ViTConfig(
+        hidden_size=384, num_attention_heads=6, intermediate_size=1536, num_labels=1000
+    )
+    return First(ViTForImageClassification(config)), image()
+
+
+def minilm() -> tuple[nn.Module, tuple[torch.Tensor]]:
+    """BERT in the shape of MiniLM-L6: 6 layers, width 384, 12 heads, 128 tokens."""
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(
+        hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536
+    )
+    return First(BertModel(config)), tokens(128, config.vocab_size)
+
+
+def llama(layers: int = 2) -> tuple[nn.Module, tuple[torch.Tensor]]:
+    """Llama without a cache: width 512, 8 heads of which 4 hold keys, 64 tokens."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=4096,
+        hidden_size=512,
+        intermediate_size=1408,
+        num_hidden_layers=layers,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        max_position_embeddings=256,
+    )
+    return First(LlamaForCausalLM(config), use_cache=False), tokens(64, config.vocab_size)
+
+
+MODELS: dict[str, Callable[[], tuple[nn.Module, tuple[torch.Tensor]]]] = {
+    "MobileNetV2": mobilenet_v2,
+    "ResNet-50": resnet50,
+    "ViT-S/16": vit_small,
+    "MiniLM": minilm,
+    "Llama, 2 layers": llama,
+}
+
+
+def build(name: str) -> tuple[nn.Module, tuple[torch.Tensor]]:
+    """(model in eval mode, example inputs), the same weights in every process."""
+    torch.manual_seed(0)
+    model, inputs = MODELS[name]()
+    return model.eval(), inputs

@@ -1,0 +1,183 @@
+"""The main job, start to finish: train, lower, run in the ExecuTorch runtime, compare.
+
+Part 1 trains a small CNN on scikit-learn's handwritten digits, lowers it in float32 and in fp16,
+and runs the test images through ExecuTorch with the Core ML delegate. Part 2 lowers MobileNetV2
+at 224x224 and compares its output with eager PyTorch.
+
+    python examples/demo.py
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+warnings.simplefilter("ignore")
+logging.disable(logging.WARNING)
+
+import torch  # noqa: E402
+from executorch.backends.xnnpack.partition.xnnpack_partitioner import (  # noqa: E402
+    XnnpackPartitioner,
+)
+from executorch.exir import to_edge_transform_and_lower  # noqa: E402
+from executorch.runtime import Runtime  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.progress import Progress  # noqa: E402
+from rich.table import Table  # noqa: E402
+from sklearn.datasets import load_digits  # noqa: E402
+from sklearn.model_selection import train_test_split  # noqa: E402
+from torch import nn  # noqa: E402
+
+import executorch_coreml.runtime  # noqa: E402, F401  (registers the delegate)
+from executorch_coreml import ComputePrecision, CoreMLBackend, CoreMLPartitioner  # noqa: E402
+
+console = Console()
+
+
+class DigitsCNN(nn.Module):
+    """Two convolutions and a linear layer for 8x8 images; input [N, 1, 8, 8], output [N, 10]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
+            nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
+        )  # fmt: skip
+        self.classify = nn.Linear(32 * 4 * 4, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.classify(self.features(images).flatten(1))
+
+
+@dataclass
+class Result:
+    """One row of the table: how a variant of the model did on the test images."""
+
+    name: str
+    logits: torch.Tensor
+    size: int | None
+    milliseconds: float
+
+
+def train(epochs: int = 15) -> tuple[DigitsCNN, torch.Tensor, torch.Tensor]:
+    """(trained model, test images [360, 1, 8, 8], test labels)."""
+    torch.manual_seed(0)
+    digits = load_digits()
+    images = torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16
+    labels = torch.tensor(digits.target)
+    x, test_x, y, test_y = train_test_split(
+        images, labels, test_size=360, random_state=0, stratify=labels
+    )
+    model = DigitsCNN()
+    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+    with Progress(console=console, transient=True) as progress:
+        for _ in progress.track(range(epochs), description="training on digits"):
+            for batch in torch.randperm(len(x)).split(64):
+                optimiser.zero_grad()
+                nn.functional.cross_entropy(model(x[batch]), y[batch]).backward()
+                optimiser.step()
+    return model.eval(), test_x, test_y
+
+
+def lower(model: nn.Module, example: torch.Tensor, partitioner: Any) -> bytes:
+    """The documented ExecuTorch flow."""
+    program = torch.export.export(model, (example,))
+    edge = to_edge_transform_and_lower(program, partitioner=[partitioner])
+    return bytes(edge.to_executorch().buffer)
+
+
+def coreml(precision: ComputePrecision) -> CoreMLPartitioner:
+    specs = CoreMLBackend.generate_compile_specs(compute_precision=precision)
+    return CoreMLPartitioner(compile_specs=specs, lower_full_graph=True)
+
+
+def latency(run: Callable[[torch.Tensor], Any], example: torch.Tensor) -> float:
+    """Milliseconds per call: the fastest of some repeats, after a warm-up."""
+    times = []
+    for _ in range(30):
+        start = time.perf_counter()
+        run(example)
+        times.append(time.perf_counter() - start)
+    return min(times) * 1e3
+
+
+def through_executorch(name: str, pte: bytes, images: torch.Tensor) -> Result:
+    method = Runtime.get().load_program(pte).load_method("forward")
+    logits = torch.cat([method.execute((image,))[0].clone() for image in images.split(1)])
+    return Result(name, logits, len(pte), latency(lambda x: method.execute((x,)), images[:1]))
+
+
+def show(title: str, results: list[Result], labels: torch.Tensor | None = None) -> None:
+    eager = results[0].logits
+    table = Table(title=title, title_justify="left")
+    for heading in ("", *(("accuracy",) if labels is not None else ()), "largest difference"):
+        table.add_column(heading, justify="right" if heading else "left")
+    table.add_column(".pte", justify="right")
+    table.add_column("latency", justify="right")
+    for result in results:
+        cells = [result.name]
+        if labels is not None:
+            cells.append(f"{(result.logits.argmax(1) == labels).float().mean().item():.2%}")
+        cells.append(f"{(result.logits - eager).abs().max().item():.1e}")
+        cells.append("" if result.size is None else f"{result.size / 1024:,.0f} KiB")
+        cells.append(f"{result.milliseconds:.2f} ms")
+        table.add_row(*cells)
+    console.print(table)
+
+
+@torch.inference_mode()
+def compare(title: str, model: nn.Module, images: torch.Tensor, labels: Any = None) -> None:
+    """Lowers ``model`` for Core ML and XNNPACK, runs all of them on ``images``, prints a table."""
+    example = images[:1]
+    logits = torch.cat([model(image) for image in images.split(1)])
+    results = [Result("eager PyTorch", logits, None, latency(model, example))]
+    variants = {
+        "Core ML float32": lambda: coreml(ComputePrecision.FLOAT32),
+        "Core ML float16": lambda: coreml(ComputePrecision.FLOAT16),
+        "XNNPACK float32": XnnpackPartitioner,
+    }
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("", total=2 * len(variants))
+        for name, partitioner in variants.items():
+            progress.update(task, description=f"lowering, {name}")
+            pte = lower(model, example, partitioner())
+            progress.update(task, description=f"running, {name}", advance=1)
+            results.append(through_executorch(name, pte, images))
+            progress.advance(task)
+    show(title, results, labels)
+
+
+def mobilenet() -> nn.Module:
+    """MobileNetV2 1.0 with seeded random weights: image [1, 3, 224, 224] to logits [1, 1001]."""
+    from transformers import MobileNetV2Config, MobileNetV2ForImageClassification
+
+    class Logits(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = MobileNetV2ForImageClassification(MobileNetV2Config(num_labels=1001))
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return self.model(image).logits
+
+    torch.manual_seed(0)
+    return Logits().eval()
+
+
+def main() -> None:
+    start = time.perf_counter()
+    model, images, labels = train()
+    compare("Digits CNN, 360 test images through the ExecuTorch runtime", model, images, labels)
+    image = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    compare("MobileNetV2, 224x224, whole model in one delegate", mobilenet(), image)
+    console.print(
+        "float16 rows carry Core ML's fp16 rounding at every op; latency is of this machine's CPU. "
+        f"Done in {time.perf_counter() - start:.0f} s."
+    )
+
+
+if __name__ == "__main__":
+    main()

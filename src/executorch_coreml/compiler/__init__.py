@@ -1,0 +1,22 @@
+"""From an ExportedProgram to the bytes of a delegate payload.
+
+The names match those of ``executorch.backends.apple.coreml.compiler``. They load on first use: the
+run path reads :mod:`executorch_coreml.compiler.payload` without importing torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from executorch_coreml.compiler.backend import CoreMLBackend
+
+__all__ = ["CoreMLBackend"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "CoreMLBackend":
+        from executorch_coreml.compiler.backend import CoreMLBackend
+
+        return CoreMLBackend
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,243 @@
+"""ExportedProgram -> MIL program: one rule call per node, every value checked against PyTorch's.
+
+The border follows the stock delegate: float32 stays float32 whatever the compute precision, fp16
+is declared as fp16 from iOS16 on, integers and bool cross as int32, and a rank-0 tensor crosses
+as shape [1].
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
+from torch.fx import Node
+
+from executorch_coreml.compiler.quiet import quiet_coremltools
+from executorch_coreml.errors import CompileError, LoweringError, TypeMismatch, UnsupportedOp
+from executorch_coreml.location import locate
+from executorch_coreml.ops import TABLE
+from executorch_coreml.ops.call import Call, normalise
+from executorch_coreml.ops.emit import Emit, Var, mil_type
+from executorch_coreml.options import CompileOptions, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A MIL program and what it stands for.
+
+    Attributes:
+        program: coremltools' ``Program`` with the one function ``main``.
+        inputs, outputs: Names at the border, in the delegate's argument order.
+        target: The deployment target its opset belongs to.
+        origins: Name of a MIL op's output -> the fx node it was emitted for.
+        notes: Precision decisions per node.
+    """
+
+    program: Any
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    target: Target
+    origins: Mapping[str, Node]
+    notes: Mapping[Node, list[str]]
+
+
+def lower(program: ExportedProgram, options: CompileOptions) -> Lowered:
+    """Lowers a whole program; every node must have passed its rule's checks.
+
+    Raises:
+        UnsupportedOp: A node has no rule, or its rule refuses it.
+        TypeMismatch: A rule's result has another shape or dtype than PyTorch's.
+        LoweringError: A rule failed; its exception is the cause.
+    """
+    target = choose_target(program, options)
+    with quiet_coremltools():
+        import coremltools as ct
+        from coremltools.converters.mil.mil import Builder, Function, Program
+
+        Builder.name_count.clear()
+        opset = ct.target(target.value)
+        weights, inputs = _placeholders(program)
+        emit = Emit(Builder, options.half, weights)
+        emit.reserve(node.name for node in program.graph.nodes)
+        declared = {node.name: _declare(node, target, Builder) for node in inputs}
+        with Function(declared, opset_version=opset) as function:
+            for node in inputs:
+                emit.start(node)
+                emit.bind(node, _enter(emit, node, function.inputs[node.name]))
+            for node in program.graph.nodes:
+                if node.op == "call_function":
+                    _lower_node(emit, node, target)
+            results = _leave(emit, program, target)
+            function.set_outputs(results)
+        mil = Program()
+        mil.add_function("main", function)
+    return Lowered(
+        program=mil,
+        inputs=tuple(declared),
+        outputs=tuple(var.name for var in results),
+        target=target,
+        origins=emit.origins,
+        notes=emit.notes,
+    )
+
+
+def choose_target(program: ExportedProgram, options: CompileOptions) -> Target:
+    """The target asked for, else the lowest that every op and the border of the model allow."""
+    if options.minimum_deployment_target is not None:
+        return options.minimum_deployment_target
+    needed = [Target.iOS15]
+    for node in program.graph.nodes:
+        rule = TABLE.get(normalise(node.target)) if node.op == "call_function" else None
+        if rule is not None:
+            needed.append(rule.since)
+    if not _placeholders(program)[1]:
+        needed.append(Target.iOS18)  # a model without inputs loads from iOS18 on
+    return max(needed)
+
+
+def _placeholders(program: ExportedProgram) -> tuple[dict[Node, torch.Tensor], list[Node]]:
+    """(weights: node -> tensor, the user inputs in order)."""
+    weights: dict[Node, torch.Tensor] = {}
+    inputs: list[Node] = []
+    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    for spec in program.graph_signature.input_specs:
+        node = nodes[spec.arg.name]
+        if spec.kind is InputKind.USER_INPUT:
+            inputs.append(node)
+        elif spec.kind in (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR):
+            name = str(spec.target)
+            found = program.state_dict.get(name, program.constants.get(name))
+            if found is None:
+                raise CompileError(f"the program holds no value for weight {name!r}")
+            weights[node] = found
+        else:
+            raise UnsupportedOp(f"input {node.name} of kind {spec.kind.name} is not supported")
+    return weights, inputs
+
+
+def border_type(dtype: torch.dtype, target: Target) -> str | None:
+    """The MIL type a torch dtype is declared as at the border; None if it cannot cross."""
+    if dtype is torch.float16:
+        return "fp16" if target >= Target.iOS16 else "fp32"
+    return {
+        torch.float32: "fp32",
+        torch.int64: "int32",
+        torch.int32: "int32",
+        torch.bool: "int32",
+    }.get(dtype)
+
+
+def _declare(node: Node, target: Target, builder: Any) -> Any:
+    from coremltools.converters.mil.mil import types
+
+    value = node.meta.get("val")
+    if not isinstance(value, torch.Tensor):
+        raise UnsupportedOp(
+            f"it is a {type(value).__name__}, not a tensor; only tensors cross into Core ML",
+            location=str(locate(node)),
+        )
+    mil = border_type(value.dtype, target)
+    if mil is None:
+        raise UnsupportedOp(f"dtype {value.dtype} cannot cross into Core ML", location=str(locate(node)))
+    dtype = types.string_to_builtin(mil)
+    return builder.placeholder(shape=tuple(value.shape) or (1,), dtype=dtype)
+
+
+def _enter(emit: Emit, node: Node, var: Var) -> Var:
+    """From the declared input to the type and shape that the rules expect."""
+    value = node.meta["val"]
+    if value.dim() == 0:
+        var = emit.squeeze(x=var, axes=[0])
+    return emit.cast(var, emit.type_of(value.dtype))
+
+
+def _lower_node(emit: Emit, node: Node, target: Target) -> None:
+    emit.start(node)
+    if node.target is operator.getitem:
+        source, index = node.args
+        emit.bind(node, emit.results(source)[index])
+        return
+    call = Call(node, target)
+    rule = TABLE.get(call.op)
+    if rule is None:
+        raise UnsupportedOp("no rule lowers this op", location=str(locate(node)))
+    if reason := rule.refuse(call):
+        raise UnsupportedOp(reason, location=str(locate(node)))
+    try:
+        result = rule.lower(emit, call)
+    except CompileError:
+        raise
+    except Exception as cause:
+        raise LoweringError(
+            f"the rule at {rule.where} failed with {type(cause).__name__}: {cause}",
+            location=str(locate(node)),
+            hint="this is a bug in executorch-coreml; please report it with the model's line",
+        ) from cause
+    _verify(emit, call, result)
+    if not isinstance(result, tuple) and emit.origins.get(result.name) is node:
+        emit.rename(result, node.name)
+    emit.bind(node, result)
+
+
+def _verify(emit: Emit, call: Call, result: Any) -> None:
+    """Shape and dtype of what a rule emitted against what PyTorch computed."""
+    results = result if isinstance(result, tuple) else (result,)
+    if len(results) != len(call.outs):
+        raise TypeMismatch(
+            f"the rule gave {len(results)} results, PyTorch {len(call.outs)}",
+            location=str(call.location),
+        )
+    for var, expected in zip(results, call.outs, strict=True):
+        if var is None:
+            continue  # a result nobody reads, such as the indices of a pool
+        shape, dtype = tuple(expected.shape), emit.type_of(expected.dtype)
+        if tuple(var.shape) != shape or mil_type(var) != dtype:
+            raise TypeMismatch(
+                f"lowered to {mil_type(var)}{list(var.shape)}, PyTorch computed "
+                f"{dtype}{list(shape)}",
+                location=str(call.location),
+            )
+
+
+def _leave(emit: Emit, program: ExportedProgram, target: Target) -> list[Var]:
+    """From the rules' results to declared outputs: own names, border types, no rank 0."""
+    output = program.graph.output_node()
+    results: list[Var] = []
+    for node in output.args[0]:
+        if not isinstance(node, Node):
+            raise UnsupportedOp(f"output {node!r} is not a tensor; only tensors leave Core ML")
+        emit.start(node)
+        value = node.meta["val"]
+        mil = border_type(value.dtype, target)
+        if mil is None:
+            raise UnsupportedOp(
+                f"dtype {value.dtype} cannot leave Core ML", location=str(locate(node))
+            )
+        var = emit.var(node)
+        if value.dim() == 0:
+            if var.name == node.name and node.op == "call_function":
+                emit.rename(var, emit.name("value"))  # the output of rank 1 takes the name
+            var = emit.expand_dims(x=var, axes=[0])
+        results.append(_name_output(emit, node, var, mil, {v.name for v in results}))
+    return results
+
+
+def _name_output(emit: Emit, node: Node, var: Var, mil: str, taken: set[str]) -> Var:
+    """An op of its own for every output that is an input, a constant, given twice or cast."""
+    plain = mil_type(var) == mil and var.name == node.name and node.op == "call_function"
+    if plain and var.name not in taken:
+        return var
+    if var.name == node.name and node.op == "call_function" and var.name not in taken:
+        emit.rename(var, emit.name("value"))
+    result = emit.cast(var, mil)
+    if result is var or result.op.op_type == "const":
+        result = emit.identity(x=result)
+    free = node.op == "call_function" and node.name not in taken and var.name != node.name
+    if free:
+        emit.rename(result, node.name)
+    return result

@@ -1,0 +1,209 @@
+"""MIL program -> :class:`Package`: the model file, the weights and what the border is called.
+
+The only file that calls ``coremltools.convert``. The MIL program is final when it arrives, so the
+serialiser runs no optimisation passes of its own choosing; what it writes is stripped of the
+conversion date, which would make two builds of one model differ.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from executorch_coreml.compiler import payload
+from executorch_coreml.compiler.lower import Lowered
+from executorch_coreml.compiler.quiet import quiet_coremltools
+from executorch_coreml.errors import PackageError
+from executorch_coreml.location import locate
+
+# coremltools writes random item ids into Manifest.json; the format only asks that they differ.
+_MODEL_ID = "8A7C1C7E-3D0E-4B7B-9F5C-000000000001"
+_WEIGHTS_ID = "8A7C1C7E-3D0E-4B7B-9F5C-000000000002"
+_AUTHOR = "com.apple.CoreML"
+_DATE = "com.github.apple.coremltools.conversion_date"
+
+
+@dataclass(frozen=True, slots=True)
+class DebugOp:
+    """One MIL op of a finished package and the graph node it came from.
+
+    Attributes:
+        output: Name of the op's first output.
+        type: The MIL op.
+        handles: ExecuTorch debug handles of the node.
+        source: The node's location, for messages.
+    """
+
+    output: str
+    type: str
+    handles: tuple[int, ...]
+    source: str
+
+    @property
+    def symbol(self) -> str:
+        """The name under which delegate events are logged."""
+        return f"{self.output}:{self.type}"
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A serialised model.
+
+    Attributes:
+        model: ``model.mlmodel``, a serialised protobuf ``Model``.
+        weights: ``weight.bin``, or None when every constant is inside the model file.
+        inputs, outputs: Names at the border, in the delegate's argument order.
+        debug: The ops that come from a graph node, in program order.
+    """
+
+    model: bytes
+    weights: bytes | None
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    debug: tuple[DebugOp, ...]
+
+    @property
+    def identifier(self) -> str:
+        """Hash of everything that decides what the model computes; keys the device's cache."""
+        digest = hashlib.sha256(self.model)
+        digest.update(self.weights or b"")
+        digest.update(json.dumps([self.inputs, self.outputs]).encode())
+        return f"executorch_{digest.hexdigest()[:32]}"
+
+    def files(self) -> dict[str, bytes]:
+        """Path inside the ``.mlpackage`` -> content."""
+        items = {_MODEL_ID: ("model.mlmodel", "CoreML Model Specification")}
+        data = {"model.mlmodel": self.model}
+        if self.weights is not None:
+            items[_WEIGHTS_ID] = ("weights", "CoreML Model Weights")
+            data["weights/weight.bin"] = self.weights
+        manifest = {
+            "fileFormatVersion": "1.0.0",
+            "itemInfoEntries": {
+                item: {
+                    "author": _AUTHOR,
+                    "description": description,
+                    "name": name,
+                    "path": f"{_AUTHOR}/{name}",
+                }
+                for item, (name, description) in items.items()
+            },
+            "rootModelIdentifier": _MODEL_ID,
+        }
+        files = {f"Data/{_AUTHOR}/{path}": content for path, content in data.items()}
+        return {"Manifest.json": _json(manifest), **files}
+
+    def payload(self) -> bytes:
+        """The delegate payload that holds this package (see :mod:`.payload` for the bytes)."""
+        root = "lowered_module"
+        files = {f"{root}/model.mlpackage/{path}": data for path, data in self.files().items()}
+        files[f"{root}/metadata.json"] = _json(
+            {
+                "inputNames": list(self.inputs),
+                "outputNames": list(self.outputs),
+                "identifier": self.identifier,
+            }
+        )
+        files[f"{root}/debug_info.json"] = _json(self._debug_info())
+        return payload.pack(files)
+
+    def debug_handles(self) -> dict[str, tuple[int, ...]]:
+        """Debug symbol -> handles, as ExecuTorch's Inspector wants it."""
+        return {op.symbol: op.handles for op in self.debug if op.handles}
+
+    def _debug_info(self) -> dict[str, Any]:
+        path = [{"Type": "Program"}, {"Type": "Function", "Name": "main"}, {"Type": "Block"}]
+        handled = [op for op in self.debug if op.handles]
+        return {
+            "versionInfo": {},
+            "debugSymbolToOperationPath": {
+                op.symbol: [
+                    *path,
+                    {"Type": "Operation", "Operator": op.type, "Output": op.output},
+                ]
+                for op in handled
+            },
+            "debugSymbolToHandles": {op.symbol: list(op.handles) for op in handled},
+        }
+
+
+def build(lowered: Lowered) -> Package:
+    """Serialises a lowered program.
+
+    Raises:
+        PackageError: coremltools refused the program; its exception is the cause.
+    """
+    with quiet_coremltools(), _cheap_collections():
+        import coremltools as ct
+
+        try:
+            model = ct.convert(
+                lowered.program,
+                source="milinternal",
+                convert_to="mlprogram",
+                pass_pipeline=ct.PassPipeline.EMPTY,
+                compute_precision=ct.precision.FLOAT32,  # types are final: no cast pass
+                minimum_deployment_target=ct.target(lowered.target.value),
+                skip_model_load=True,
+            )
+        except Exception as cause:
+            raise PackageError(
+                f"the program could not be serialised: {cause}",
+                hint="this is a bug in executorch-coreml; please report it with the model",
+            ) from cause
+        spec = model.get_spec()
+        weights = Path(model.weights_dir, "weight.bin") if model.weights_dir else None
+        data = weights.read_bytes() if weights is not None and weights.exists() else None
+    spec.description.metadata.userDefined.pop(_DATE, None)
+    return Package(
+        model=spec.SerializeToString(deterministic=True),
+        weights=data,
+        inputs=lowered.inputs,
+        outputs=lowered.outputs,
+        debug=tuple(_debug_ops(spec, lowered)),
+    )
+
+
+@contextmanager
+def _cheap_collections() -> Iterator[None]:
+    """Keeps what exists now out of garbage collections.
+
+    ``coremltools.convert`` (9.0) collects garbage each time it is called, at a cost that grows
+    with everything the process holds: torch alone makes that 0.2 s per delegate.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _debug_ops(spec: Any, lowered: Lowered) -> list[DebugOp]:
+    """The ops of the finished program whose name still leads back to a node."""
+    found = []
+    for function in spec.mlProgram.functions.values():
+        for block in function.block_specializations.values():
+            for op in block.operations:
+                node = lowered.origins.get(op.outputs[0].name) if op.outputs else None
+                if node is not None and op.type != "const":
+                    handles = _handles(node.meta.get("debug_handle"))
+                    found.append(
+                        DebugOp(op.outputs[0].name, op.type, handles, str(locate(node)))
+                    )
+    return found
+
+
+def _handles(given: Any) -> tuple[int, ...]:
+    if given is None:
+        return ()
+    return tuple(given) if isinstance(given, (list, tuple)) else (int(given),)
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True).encode()

@@ -1,0 +1,110 @@
+"""Reductions, arg-reductions and ``cumsum``.
+
+Semantics: coremltools ``mil/ops/defs/iOS15/reduction.py`` and ``tensor_operation.py`` (cumsum).
+``axes`` left out means all of them. OpenVINO's CPU plugin reduces integers in float32: results
+are exact up to 2**24.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import openvino as ov
+from openvino import opset15 as ops
+
+from executorch_coreml.engine.kernels.operand import (
+    Operand,
+    axis_of,
+    cast,
+    i64,
+    integers,
+    is_float,
+    node,
+    output_type,
+    rank,
+    scalar,
+)
+from executorch_coreml.engine.kernels.table import Family
+from executorch_coreml.mil.types import TensorType
+
+kernels = Family()
+
+# (value, axes, keep dimensions) -> reduced
+Reduction = Callable[[ov.Output, ov.Output, bool], ov.Node]
+
+
+def _reduction(op: str, apply: Reduction, *, exact: bool = False) -> None:
+    def kernel(
+        x: Operand,
+        out: tuple[TensorType, ...],
+        axes: Operand | None = None,
+        keep_dims: Operand | bool = False,
+    ) -> ov.Output:
+        over = range(rank(x)) if axes is None else integers(axes, "axes")
+        over = sorted(axis_of(axis, rank(x), "axes") for axis in over)
+        value = node(x) if is_float(x) else cast(x, ov.Type.f32)
+        keep = bool(scalar(keep_dims, "keep_dims"))
+        return cast(apply(value, i64(over), keep).output(0), output_type(out))
+
+    kernels(op, exact=exact)(kernel)
+
+
+def _log_sum_exp(x: ov.Output, axes: ov.Output, keep: bool) -> ov.Node:
+    """log(sum(exp(x))) without overflow: the largest element, made finite, is taken out first."""
+    limit = float(np.finfo(np.float32).max)
+    largest = ops.clamp(ops.reduce_max(x, axes, True), -limit, limit)
+    total = ops.reduce_sum(ops.exp(ops.subtract(x, largest)), axes, keep)
+    back = largest if keep else ops.squeeze(largest, axes)
+    return ops.add(ops.log(total), back)
+
+
+_reduction("reduce_l1_norm", ops.reduce_l1)
+_reduction("reduce_l2_norm", ops.reduce_l2)
+_reduction("reduce_log_sum", lambda x, axes, keep: ops.log(ops.reduce_sum(x, axes, keep)))
+_reduction("reduce_log_sum_exp", _log_sum_exp)
+_reduction("reduce_max", ops.reduce_max, exact=True)
+_reduction("reduce_mean", ops.reduce_mean)
+_reduction("reduce_min", ops.reduce_min, exact=True)
+_reduction("reduce_prod", ops.reduce_prod)
+_reduction("reduce_sum", ops.reduce_sum)
+_reduction(
+    "reduce_sum_square", lambda x, axes, keep: ops.reduce_sum(ops.multiply(x, x), axes, keep)
+)
+
+
+def _arg_reduction(op: str, mode: str) -> None:
+    def kernel(
+        x: Operand,
+        out: tuple[TensorType, ...],
+        axis: Operand | int = -1,
+        keep_dims: Operand | bool = False,
+        output_dtype: str = "int32",
+    ) -> ov.Output:
+        """The first of equal elements wins. ``output_dtype`` is what ``out`` declares."""
+        over = axis_of(axis, rank(x))
+        found = ops.topk(node(x), i64(1), over, mode, "value", "i32", stable=True).output(1)
+        if not scalar(keep_dims, "keep_dims"):
+            found = ops.squeeze(found, i64([over])).output(0)
+        return cast(found, output_type(out))
+
+    kernels(op, exact=True)(kernel)
+
+
+_arg_reduction("reduce_argmax", "max")
+_arg_reduction("reduce_argmin", "min")
+
+
+@kernels("cumsum")
+def cumsum(
+    x: Operand,
+    axis: Operand | int = 0,
+    exclusive: Operand | bool = False,
+    reverse: Operand | bool = False,
+) -> ov.Node:
+    return ops.cum_sum(
+        node(x),
+        i64(axis_of(axis, rank(x))),
+        bool(scalar(exclusive, "exclusive")),
+        bool(scalar(reverse, "reverse")),
+    )

@@ -1,0 +1,103 @@
+"""Every error this package raises on purpose.
+
+::
+
+    CoreMLError                       what, where (``location``), what to do (``hint``)
+    ├── OptionsError                  a compile option that is unknown, malformed or contradictory
+    ├── CompileError                  a PyTorch program could not be turned into a Core ML model
+    │   ├── UnsupportedOp             an op, or an argument of it, that Core ML cannot express
+    │   ├── LoweringError             a bug of ours: a rule emitted something wrong (cause chained)
+    │   ├── TypeMismatch              a lowered value has another dtype or shape than PyTorch's
+    │   └── PackageError              the finished program could not be serialised
+    ├── PayloadError                  bytes that are no delegate payload, .pte or weight file (``offset``)
+    ├── ProgramError                  an ML Program that is malformed (function, op, value)
+    └── RunError                      a model that loads, but cannot run as asked
+        ├── MissingKernel             MIL ops the engine has no kernel for, all of them at once
+        └── InputError                an input with a wrong name, dtype, shape or value
+
+One message shape for all: ``what (node) at file:line in module: reason. Hint: remedy``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class CoreMLError(Exception):
+    """Base of all errors of this package.
+
+    Args:
+        message: What went wrong, as one sentence without the final full stop.
+        location: Where, in the user's terms: ``"node div_2 at model.py:41 in encoder.ffn"``.
+        hint: What the user can do about it.
+    """
+
+    def __init__(self, message: str, *, location: str | None = None, hint: str | None = None):
+        self.message = message
+        self.location = location
+        self.hint = hint
+        text = f"{location}: {message}" if location else message
+        if hint:
+            text = f"{text.rstrip('.')}. Hint: {hint}"
+        super().__init__(text)
+
+
+class OptionsError(CoreMLError, ValueError):
+    """A compile option that is unknown, malformed or contradicts another one."""
+
+
+class CompileError(CoreMLError):
+    """A PyTorch program could not be turned into a Core ML model."""
+
+
+class UnsupportedOp(CompileError, NotImplementedError):
+    """One or more ops, or arguments of ops, that Core ML cannot express."""
+
+
+class LoweringError(CompileError):
+    """A bug of ours: a rule raised or emitted something wrong. The cause is chained."""
+
+
+class TypeMismatch(CompileError):
+    """A lowered value has another dtype or shape than the one PyTorch computed for it."""
+
+
+class PackageError(CompileError):
+    """A finished MIL program could not be serialised."""
+
+
+class PayloadError(CoreMLError, ValueError):
+    """Bytes that are not what they claim to be: a payload, a ``.pte`` or a weight file.
+
+    Args:
+        offset: Byte offset of the first thing that is wrong, where one can be named.
+    """
+
+    def __init__(self, message: str, *, offset: int | None = None, hint: str | None = None):
+        self.offset = offset
+        location = None if offset is None else f"at byte {offset}"
+        super().__init__(message, location=location, hint=hint)
+
+
+class ProgramError(CoreMLError, ValueError):
+    """An ML Program that is malformed; the location names function, op and value."""
+
+
+class RunError(CoreMLError, RuntimeError):
+    """A model that was read, but cannot run as asked."""
+
+
+class MissingKernel(RunError):
+    """The engine lacks kernels for some MIL ops of a program.
+
+    Args:
+        ops: One line per op: ``"<function>: <op type> <op name>"``.
+    """
+
+    def __init__(self, ops: Sequence[str], *, hint: str | None = None):
+        self.ops = tuple(ops)
+        super().__init__(f"no kernel for {len(self.ops)} op(s): " + "; ".join(self.ops), hint=hint)
+
+
+class InputError(RunError):
+    """An input of a model run has a wrong name, dtype, shape or value."""

@@ -1,0 +1,62 @@
+"""Where in the user's source a graph node comes from."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch.fx
+
+_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+# Frames below these folders are libraries the model calls, not the user's own lines.
+_LIBRARY = re.compile(r"[/\\](torch|executorch|torchao)[/\\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A place in the user's model, as messages show it.
+
+    Attributes:
+        op: The op's name (``aten.div.Tensor_mode``), or what kind of node it is.
+        node: Name of the fx node.
+        file, line: Innermost frame of the user's source, None when the graph carries no trace.
+        module: Path of the innermost module (``encoder.ffn``), empty for the root.
+    """
+
+    op: str
+    node: str
+    file: str | None
+    line: int | None
+    module: str
+
+    def __str__(self) -> str:
+        text = f"{self.op} (node {self.node})"
+        if self.file is not None:
+            text += f" at {self.file}:{self.line}"
+        return f"{text} in {self.module}" if self.module else text
+
+
+def op_name(node: torch.fx.Node) -> str:
+    """``aten.add.Tensor`` for both the aten and the edge form of an op."""
+    if node.op != "call_function":
+        return node.op
+    name = str(getattr(node.target, "_op", node.target))
+    return name if "." in name else getattr(node.target, "__name__", name)
+
+
+def locate(node: torch.fx.Node) -> Location:
+    """Reads the stack trace and the module stack that torch.export recorded on ``node``.
+
+    The innermost frame outside torch wins: for a layer of a model library that is the library's
+    own ``forward``, which is where the op is written.
+    """
+    frames = _FRAME.findall(node.meta.get("stack_trace") or "")
+    user = [f for f in frames if not _LIBRARY.search(f[0])] or frames
+    file, line = (user[-1][0], int(user[-1][1])) if user else (None, None)
+    stack = node.meta.get("nn_module_stack") or {}
+    paths = [path for path, _ in stack.values()]
+    module = paths[-1] if paths else ""
+    module = module.removeprefix("L['self']").removeprefix(".")
+    return Location(op_name(node), node.name, file, line, module)

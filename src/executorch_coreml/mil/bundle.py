@@ -1,0 +1,291 @@
+"""Any form of a Core ML model -> :class:`~executorch_coreml.mil.types.Bundle`.
+
+Paths are memory-mapped and memory is viewed in place; nothing is written to disk. The weights of a
+bundle keep the map or the buffer alive.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeAlias
+
+from google.protobuf.message import DecodeError
+
+from executorch_coreml.compiler import payload
+from executorch_coreml.errors import PayloadError, ProgramError
+from executorch_coreml.mil.description import read_descriptions
+from executorch_coreml.mil.proto import read_program
+from executorch_coreml.mil.pte import Delegate, is_pte, read_pte
+from executorch_coreml.mil.schema import Model
+from executorch_coreml.mil.types import Bundle, Description, Feature, Function
+from executorch_coreml.mil.weights import WeightFile
+
+Buffer: TypeAlias = "bytes | bytearray | memoryview | mmap.mmap"
+
+BACKEND_ID = "CoreMLBackend"
+"""The name of Core ML delegates in a ``.pte``."""
+
+_OpenFile: TypeAlias = Callable[[str], memoryview]
+_NamedData: TypeAlias = Callable[[str], Buffer]
+
+_COMPILED_HINT = (
+    "read the .mlpackage it was compiled from; with a .pte, lower with model_type MODEL"
+)
+
+
+def read(source: str | os.PathLike[str] | Buffer, *, delegate: int = 0) -> Bundle:
+    """Read a model.
+
+    Args:
+        source: The path of a ``.mlpackage``, a ``.mlmodel``, a ``.pte`` or a file that holds a
+            delegate payload; or the bytes of a ``.pte`` or a payload.
+        delegate: For a ``.pte``, which of its Core ML delegates, counted from 0 over all methods.
+
+    Raises:
+        PayloadError: The source does not exist, is none of these, or is damaged.
+        ProgramError: The model is no ML Program, or a malformed one.
+    """
+    if not isinstance(source, str | os.PathLike):
+        view = _view(source)
+        return _read_buffer(view, f"{len(view)} bytes in memory", delegate)
+    path = Path(source)
+    if path.suffix == ".mlmodelc" or (path / "model.mil").exists():
+        raise PayloadError(f"{path}: compiled models cannot be read", hint=_COMPILED_HINT)
+    if path.is_dir():
+        return _read_package(lambda name: _map(path / name), str(path))
+    if path.suffix == ".mlmodel":
+        return _read_model(_map(path), lambda name: _map(path.parent / name), str(path))
+    return _read_buffer(_map(path), str(path), delegate)
+
+
+def read_payload(
+    data: Buffer,
+    named_data: _NamedData | None = None,
+    method_name: str | None = None,
+    *,
+    source: str = "delegate payload",
+) -> Bundle:
+    """Read what a Core ML delegate gets at initialisation.
+
+    Args:
+        data: The processed bytes: a payload, or a reference to one that several methods share.
+        named_data: Gives the program's named data by key, or raises ``KeyError``; needed for
+            references only.
+        method_name: The ExecuTorch method. In a model of several methods it picks the order of
+            arguments, and the function where the reference does not.
+        source: What to call the payload in messages.
+
+    Raises:
+        PayloadError: The payload is damaged, or a reference leads nowhere.
+        ProgramError: The model is no ML Program, or a malformed one.
+    """
+    view, function = _view(data), None
+    if payload.is_reference(view):
+        reference = payload.parse_reference(view)
+        view = _shared(reference.key, named_data, source)
+        function = reference.function_name or method_name
+    files = payload.unpack(view)
+    root = _root(files, source)
+
+    def open_file(name: str) -> memoryview:
+        path = f"{root}/model.mlpackage/{name}"
+        if path not in files:
+            raise PayloadError(f"{source}: there is no {path!r} among {list(files)}")
+        return files[path]
+
+    bundle = _read_package(open_file, source)
+    metadata = _json(files[f"{root}/metadata.json"], f"{source}, metadata.json")
+    return _for_delegate(bundle, metadata, function, method_name)
+
+
+def _read_buffer(view: memoryview, source: str, delegate: int) -> Bundle:
+    if not is_pte(view):
+        return read_payload(view, source=source)
+    pte = read_pte(view)
+    ours = [d for d in pte.delegates if d.id == BACKEND_ID]
+    if not 0 <= delegate < len(ours):
+        raise PayloadError(
+            f"{source}: there is no Core ML delegate {delegate}; {_listing(pte.delegates)}"
+        )
+    chosen = ours[delegate]
+    name = f"{source}, method {chosen.method!r}, delegate {chosen.index}"
+    named_data = pte.named_data.__getitem__
+    return read_payload(chosen.processed, named_data, chosen.method, source=name)
+
+
+def _listing(delegates: Iterable[Delegate]) -> str:
+    lines = [f"{d.index} of method {d.method!r} for {d.id}" for d in delegates]
+    return "its delegates are: " + "; ".join(lines) if lines else "it has no delegates at all"
+
+
+def _shared(key: str, named_data: _NamedData | None, source: str) -> memoryview:
+    if named_data is None:
+        raise PayloadError(
+            f"{source}: the model is shared, and stored under {key!r} in the program's named data",
+            hint="read the whole .pte",
+        )
+    try:
+        return _view(named_data(key))
+    except KeyError:
+        raise PayloadError(f"{source}: the program has no named data {key!r}") from None
+
+
+def _root(files: Mapping[str, memoryview], source: str) -> str:
+    """The directory that holds ``metadata.json`` beside the model, which nests at most once."""
+    found = [name for name in files if PurePosixPath(name).name == "metadata.json"]
+    if not found:
+        raise PayloadError(f"{source}: there is no metadata.json among {list(files)}")
+    root = str(PurePosixPath(min(found, key=lambda name: name.count("/"))).parent)
+    if any(name.startswith(f"{root}/model.mlmodelc/") for name in files):
+        raise PayloadError(f"{source}: compiled models cannot be read", hint=_COMPILED_HINT)
+    return root
+
+
+def _for_delegate(
+    bundle: Bundle, metadata: Mapping[str, Any], function: str | None, method: str | None
+) -> Bundle:
+    """The bundle with ``function`` as its default and with the delegate's order of arguments.
+
+    ``metadata.json`` lists one order for a model of one function, or one per method. A method runs
+    the function of its own name, except that ``method``, if given, runs the default.
+    """
+    default = bundle.default_function if function is None else function
+    if default not in bundle.descriptions:
+        raise PayloadError(
+            f"{bundle.source}: there is no function {default!r} in {list(bundle.descriptions)}"
+        )
+    orders = metadata.get("methods")
+    if orders is None:
+        orders = {default: metadata}
+    elif not isinstance(orders, dict) or (method is not None and method not in orders):
+        raise PayloadError(f"{bundle.source}: metadata.json does not describe method {method!r}")
+    elif method is not None:
+        orders = orders | {default: orders[method]}
+    inputs, outputs = dict(bundle.input_names), dict(bundle.output_names)
+    for name in orders:
+        if name in bundle.descriptions:
+            inputs[name] = _ordered(orders[name], "inputNames", inputs[name], bundle.source)
+            outputs[name] = _ordered(orders[name], "outputNames", outputs[name], bundle.source)
+    return replace(bundle, default_function=default, input_names=inputs, output_names=outputs)
+
+
+def _ordered(order: Any, key: str, declared: tuple[str, ...], source: str) -> tuple[str, ...]:
+    names = order.get(key) if isinstance(order, dict) else None
+    if not isinstance(names, list) or not all(name in declared for name in names):
+        raise PayloadError(
+            f"{source}: {key} in metadata.json is {names!r}, the model has {list(declared)}"
+        )
+    return tuple(names)
+
+
+def _read_package(open_file: _OpenFile, source: str) -> Bundle:
+    """Read a ``.mlpackage``; ``open_file`` takes paths inside it."""
+    manifest = _json(open_file("Manifest.json"), f"{source}, Manifest.json")
+    try:
+        entry = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
+    except (KeyError, TypeError) as error:
+        raise PayloadError(f"{source}: Manifest.json names no root model: {error!r}") from error
+    path = PurePosixPath("Data") / _inside(entry, source)
+    return _read_model(
+        open_file(str(path)), lambda name: open_file(f"{path.parent}/{name}"), source
+    )
+
+
+def _read_model(data: memoryview, open_file: _OpenFile, source: str) -> Bundle:
+    """Read the bytes of a ``.mlmodel``; ``open_file`` takes paths beside it."""
+    model = _parse(data, source)
+
+    @lru_cache(None)
+    def weights(name: str) -> WeightFile:
+        path = _inside(name.removeprefix("@model_path/"), source)
+        return WeightFile(open_file(path), f"{source}, {path}")
+
+    program = read_program(model.mlProgram, weights)
+    descriptions, default = read_descriptions(model.description)
+    for name, description in descriptions.items():
+        if name not in program.functions:
+            raise ProgramError(f"{source}: there is no function {name!r}, which it describes")
+        _check_border(program.functions[name], description)
+    return Bundle(
+        program=program,
+        descriptions=descriptions,
+        specification_version=model.specificationVersion,
+        default_function=default,
+        input_names={name: _names(d.inputs) for name, d in descriptions.items()},
+        output_names={name: _names(d.outputs) for name, d in descriptions.items()},
+        source=source,
+    )
+
+
+def _parse(data: memoryview, source: str) -> Any:
+    try:
+        model = Model.FromString(bytes(data))
+    except DecodeError as error:
+        raise PayloadError(f"{source}: no Core ML model: {error}") from error
+    kind = model.WhichOneof("Type")
+    if kind is None:
+        raise PayloadError(f"{source}: the file holds no model of a known type")
+    if kind != "mlProgram":
+        raise ProgramError(
+            f"{source}: the model is a {kind}, not an ML Program",
+            hint="convert it again with coremltools and convert_to='mlprogram'",
+        )
+    return model
+
+
+def _check_border(function: Function, description: Description) -> None:
+    """Every described feature must be one of the function's inputs or outputs."""
+    inputs = {value.name for value in function.inputs}
+    outputs = set(function.body.outputs)
+    for features, values, kind in (
+        (description.inputs, inputs, "input"),
+        (description.states, inputs, "state"),
+        (description.outputs, outputs, "output"),
+    ):
+        if missing := [feature.name for feature in features if feature.name not in values]:
+            raise ProgramError(
+                f"the description declares {kind}s that the program lacks: {missing}",
+                location=f"function {function.name!r}",
+            )
+
+
+def _names(features: Iterable[Feature]) -> tuple[str, ...]:
+    return tuple(feature.name for feature in features)
+
+
+def _inside(name: Any, source: str) -> str:
+    """``name`` if it is a relative path that stays where it is."""
+    if not isinstance(name, str) or not name or name.startswith("/") or ".." in name.split("/"):
+        raise PayloadError(f"{source}: {name!r} is no path inside a model")
+    return name
+
+
+def _json(data: memoryview, what: str) -> dict[str, Any]:
+    try:
+        value = json.loads(bytes(data).decode())
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
+        raise PayloadError(f"{what}: no valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise PayloadError(f"{what}: a JSON object is expected")
+    return value
+
+
+def _view(data: Buffer) -> memoryview:
+    return memoryview(data).toreadonly().cast("B")
+
+
+def _map(path: Path) -> memoryview:
+    """The contents of a file, read as they are touched."""
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                return memoryview(b"")
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except OSError as error:
+        raise PayloadError(f"{path}: {error.strerror}") from error

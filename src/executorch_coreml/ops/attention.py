@@ -1,0 +1,175 @@
+"""Scaled dot-product attention.
+
+For iOS18 and later, when the user asks for it, this is Core ML's fused op; else matrix products
+around a softmax. Both share the queries' scale, the mask, and the treatment of masked rows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from executorch_coreml.ops.call import Call
+from executorch_coreml.ops.checks import one_of
+from executorch_coreml.ops.emit import FP16_MAX, SENTINEL, SENTINEL_FP16, Emit, Var, mil_type
+from executorch_coreml.ops.rule import BOOL, FLOAT, Family
+from executorch_coreml.options import Target
+
+aten = torch.ops.aten
+rules = Family()
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """What a mask comes to.
+
+    Attributes:
+        bias: Added to the scores; at least ``_lowest``, so that no row becomes NaN.
+        keep: 1 for rows that attend to something, 0 for the others, whose result is zero in
+            PyTorch; None if there are no such rows.
+    """
+
+    bias: Var
+    keep: Var | None
+
+
+def _lowest(mil: str) -> float:
+    """Swamps any score, but stays finite when a score is added."""
+    return -SENTINEL_FP16 if mil == "fp16" else -SENTINEL
+
+
+def _agree_on_heads(call: Call) -> str | None:
+    """A check: ``enable_gqa`` shares heads of keys and values evenly among those of queries."""
+    if not call["enable_gqa"]:
+        return None
+    heads = [
+        call.shape(name)[-3] if call.rank(name) >= 3 else 0 for name in ("query", "key", "value")
+    ]
+    if 0 in heads or heads[1] != heads[2] or heads[0] % heads[1]:
+        return f"enable_gqa needs key and value heads that divide the query's; heads are {heads}"
+    return None
+
+
+@rules(
+    aten.scaled_dot_product_attention.default,
+    types=FLOAT | BOOL,
+    checks=[one_of("dropout_p", 0.0), _agree_on_heads],
+)
+def attention(mb: Emit, call: Call) -> Var:
+    mil = mb.type_of(call.out.dtype)
+    query, key, value = (mb.var(call[name], mil) for name in ("query", "key", "value"))
+    width = int(query.shape[-1])
+    scale = 1 / math.sqrt(width) if call["scale"] is None else float(call["scale"])
+    mask = _mask(mb, call, mil)
+    shared = int(query.shape[-3]) // int(key.shape[-3]) if call["enable_gqa"] else 1
+    if _fused(call):
+        query = _scaled(mb, query, scale * math.sqrt(width))
+        key, value = (_repeat_heads(mb, x, shared) for x in (key, value))
+        out = mb.scaled_dot_product_attention(
+            query=query, key=key, value=value, attn_mask=None if mask is None else mask.bias
+        )
+    else:
+        # Scaling the queries first keeps scores within fp16 that would overflow before scaling.
+        query = _scaled(mb, query, scale)
+        out = _by_products(mb, query, key, value, mask, shared)
+    return out if mask is None or mask.keep is None else mb.mul(x=out, y=mask.keep)
+
+
+def _fused(call: Call) -> bool:
+    """Whether the fused op exists for the target and takes these shapes."""
+    if call.target is None or call.target < Target.iOS18 or call.rank("query") < 3:
+        return False
+    batch = {
+        call.shape(name)[: -3 if call["enable_gqa"] else -2] for name in ("query", "key", "value")
+    }
+    return len(batch) == 1
+
+
+def _scaled(mb: Emit, query: Var, scale: float) -> Var:
+    if math.isclose(scale, 1.0, rel_tol=1e-12):
+        return query
+    return mb.mul(x=query, y=mb.const(scale, mil_type(query)))
+
+
+def _by_products(mb: Emit, query: Var, key: Var, value: Var, mask: Mask | None, shared: int) -> Var:
+    """softmax(query @ key^T + bias) @ value.
+
+    ``shared`` neighbouring query heads use the same keys and values: their rows are stacked, so
+    that keys and values need no copies.
+    """
+    rows = [int(extent) for extent in query.shape]
+    if shared > 1:
+        stacked = [*rows[:-3], rows[-3] // shared, shared * rows[-2], rows[-1]]
+        query = mb.reshape(x=query, shape=stacked)
+    scores = mb.matmul(x=query, y=key, transpose_y=True)
+    together = [int(extent) for extent in scores.shape]
+    if mask is not None:
+        if shared > 1:
+            scores = mb.reshape(x=scores, shape=[*rows[:-1], together[-1]])
+        scores = mb.add(x=scores, y=mask.bias)
+    weights = mb.softmax(x=scores, axis=-1)
+    if mask is not None and shared > 1:
+        weights = mb.reshape(x=weights, shape=together)
+    out = mb.matmul(x=weights, y=value)
+    if shared > 1:
+        out = mb.reshape(x=out, shape=[*rows[:-1], int(value.shape[-1])])
+    return out
+
+
+def _repeat_heads(mb: Emit, x: Var, times: int) -> Var:
+    if times == 1:
+        return x
+    *batch, heads, length, width = (int(extent) for extent in x.shape)
+    flat = mb.reshape(x=x, shape=[-1, 1, length, width])
+    repeated = mb.tile(x=flat, reps=[1, times, 1, 1])
+    return mb.reshape(x=repeated, shape=[*batch, heads * times, length, width])
+
+
+def _mask(mb: Emit, call: Call, mil: str) -> Mask | None:
+    if call["is_causal"]:
+        shape = (call.shape("query")[-2], call.shape("key")[-2])
+        return _known_mask(mb, np.tril(np.ones(shape, np.bool_)), mil)
+    given = call["attn_mask"]
+    if given is None:
+        return None
+    known = mb.array(given)
+    if known is not None:
+        return _known_mask(mb, known, mil)
+    return (
+        _boolean_mask(mb, given, mil)
+        if call.dtype("attn_mask") is torch.bool
+        else _float_mask(mb, given, mil)
+    )
+
+
+def _known_mask(mb: Emit, mask: np.ndarray[Any, Any], mil: str) -> Mask:
+    if mask.dtype == np.bool_:
+        bias, attends = np.where(mask, 0.0, _lowest(mil)), mask.any(-1, keepdims=True)
+    else:
+        bias = np.maximum(mask.astype(np.float64), _lowest(mil))
+        attends = (mask != -np.inf).any(-1, keepdims=True)
+    return Mask(mb.const(bias, mil), None if attends.all() else mb.const(attends * 1.0, mil))
+
+
+def _boolean_mask(mb: Emit, given: Any, mil: str) -> Mask:
+    allowed = mb.var(given, mil)
+    hidden = mb.sub(x=allowed, y=mb.const(1.0, mil))
+    bias = mb.mul(x=hidden, y=mb.const(-_lowest(mil), mil))
+    return Mask(bias, _row_maximum(mb, allowed))
+
+
+def _float_mask(mb: Emit, given: Any, mil: str) -> Mask:
+    """Rows of -inf give zero. A float32 input that overflows fp16 downwards counts as -inf."""
+    mask = mb.var(given, mil)
+    bias = mb.maximum(x=mask, y=mb.const(_lowest(mil), mil))
+    lowest = -FP16_MAX if mil == "fp16" else float(np.finfo(np.float32).min)
+    attends = mb.greater_equal(x=mask, y=mb.const(lowest, mil))
+    return Mask(bias, _row_maximum(mb, mb.cast(attends, mil)))
+
+
+def _row_maximum(mb: Emit, mask: Var) -> Var:
+    return mb.reduce_max(x=mask, axes=[-1], keep_dims=True)

@@ -1,0 +1,120 @@
+"""One call of an op: its arguments bound to the aten schema, with what PyTorch knows of each."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from executorch_coreml.location import Location, locate
+from executorch_coreml.options import Target
+
+
+def normalise(target: Any) -> Any:
+    """The aten overload behind an edge op; other targets as they are.
+
+    ExecuTorch wraps each overload in an ``EdgeOpOverload``; tables know overloads only.
+    """
+    op = getattr(target, "_op", target)  # an OpOverload has an _op too: a bare C++ function
+    return op if isinstance(op, torch._ops.OpOverload) else target
+
+
+class Call:
+    """The arguments of one ``call_function`` node, by schema name, defaults filled in.
+
+    The same object serves the checks, which read metadata only, and the lowering. ``call["dim"]``
+    is a Python value, an fx ``Node`` for tensors, or a list of those.
+
+    Args:
+        node: A call of an ``OpOverload``, in aten or edge form.
+        target: The deployment target the user asked for; None leaves the choice to the model.
+    """
+
+    __slots__ = ("args", "node", "op", "target")
+
+    def __init__(self, node: Node, target: Target | None = None):
+        self.node = node
+        self.op: Any = normalise(node.target)
+        self.target = target
+        self.args: Mapping[str, Any] = (
+            {"input": node.args[0], "index": node.args[1]}
+            if self.op is operator.getitem
+            else self._bind()
+        )
+
+    def _bind(self) -> dict[str, Any]:
+        bound: dict[str, Any] = {}
+        for position, argument in enumerate(self.op._schema.arguments):
+            if position < len(self.node.args) and not argument.kwarg_only:
+                bound[argument.name] = self.node.args[position]
+            elif argument.name in self.node.kwargs:
+                bound[argument.name] = self.node.kwargs[argument.name]
+            else:
+                bound[argument.name] = argument.default_value
+        return bound
+
+    def __getitem__(self, name: str) -> Any:
+        return self.args[name]
+
+    @property
+    def location(self) -> Location:
+        return locate(self.node)
+
+    @property
+    def out(self) -> Any:
+        """What PyTorch computed for the result: a fake tensor, or a tuple of them."""
+        return self.node.meta["val"]
+
+    @property
+    def outs(self) -> tuple[Any, ...]:
+        """The results, always as a tuple."""
+        return tuple(self.out) if isinstance(self.out, (tuple, list)) else (self.out,)
+
+    def read_outs(self) -> Iterator[torch.Tensor]:
+        """The tensors among the results that some node reads."""
+        if not isinstance(self.out, (tuple, list)):
+            yield from (self.out,) if isinstance(self.out, torch.Tensor) else ()
+            return
+        read = {user.args[1] for user in self.node.users if user.target is operator.getitem}
+        for index, tensor in enumerate(self.out):
+            if index in read and isinstance(tensor, torch.Tensor):
+                yield tensor
+
+    def meta(self, name: str) -> torch.Tensor:
+        """Shape and dtype of the tensor argument ``name``."""
+        value = self.args[name]
+        return value.meta["val"] if isinstance(value, Node) else value
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self.meta(name).shape)
+
+    def dtype(self, name: str) -> torch.dtype:
+        return self.meta(name).dtype
+
+    def rank(self, name: str) -> int:
+        return self.meta(name).dim()
+
+    def dim(self, name: str = "dim", of: str = "self") -> int:
+        """The axis argument ``name``, counted from the front of the tensor argument ``of``."""
+        rank = max(self.rank(of), 1)
+        return int(self.args[name]) % rank
+
+    def dims(self, name: str = "dim", of: str = "self") -> list[int]:
+        """The axes in argument ``name`` from the front, sorted; None or empty means all axes."""
+        rank = self.rank(of)
+        given = self.args[name]
+        if given is None or given == []:
+            return list(range(rank))
+        given = [given] if isinstance(given, int) else given
+        return sorted({d % max(rank, 1) for d in given})
+
+    def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """(argument name, fake tensor) for every tensor that goes in."""
+        for name, value in self.args.items():
+            items = value if isinstance(value, (list, tuple)) else (value,)
+            for item in items:
+                if isinstance(item, Node) and isinstance(item.meta.get("val"), torch.Tensor):
+                    yield name, item.meta["val"]

@@ -1,0 +1,104 @@
+"""Small named predicates on a call. Each returns a check: a function to None or a sentence.
+
+They read metadata only, never raise and never read weights.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from executorch_coreml.ops.call import Call
+from executorch_coreml.ops.rule import Check
+
+INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
+
+
+def one_of(name: str, *allowed: Any) -> Check:
+    """The argument is one of the given values."""
+
+    def check(call: Call) -> str | None:
+        if call[name] in allowed:
+            return None
+        return f"{name} must be one of {', '.join(map(repr, allowed))}; got {call[name]!r}"
+
+    return check
+
+
+def rank(name: str, *allowed: int) -> Check:
+    """The tensor argument has one of the given ranks."""
+
+    def check(call: Call) -> str | None:
+        if call.rank(name) in allowed:
+            return None
+        return f"{name} has rank {call.rank(name)}; allowed: {', '.join(map(str, allowed))}"
+
+    return check
+
+
+def constant(name: str) -> Check:
+    """The argument is a number, a list of numbers or None, not something computed at run time."""
+
+    def check(call: Call) -> str | None:
+        given = call[name]
+        items = given if isinstance(given, (list, tuple)) else (given,)
+        if any(isinstance(item, (Node, torch.SymInt, torch.SymFloat)) for item in items):
+            return f"{name} is computed at run time; it must be a constant"
+        return None
+
+    return check
+
+
+def absent(name: str) -> Check:
+    """The optional argument is not given."""
+
+    def check(call: Call) -> str | None:
+        return None if call[name] is None else f"{name} is not supported"
+
+    return check
+
+
+def fits_int32(name: str) -> Check:
+    """The number, when it is an integer, is one Core ML can hold: it has no int64."""
+
+    def check(call: Call) -> str | None:
+        given = call[name]
+        if isinstance(given, int) and not INT32_MIN <= given <= INT32_MAX:
+            return f"{name} is {given}, which does not fit int32; Core ML has no int64"
+        return None
+
+    return check
+
+
+def dtype_of(name: str, *allowed: torch.dtype) -> Check:
+    """The tensor argument has one of the given dtypes."""
+
+    def check(call: Call) -> str | None:
+        if not isinstance(call[name], Node) or call.dtype(name) in allowed:
+            return None
+        names = ", ".join(str(d).removeprefix("torch.") for d in allowed)
+        return f"{name} has dtype {str(call.dtype(name)).removeprefix('torch.')}; allowed: {names}"
+
+    return check
+
+
+def present(name: str) -> Check:
+    """The optional argument is given."""
+
+    def check(call: Call) -> str | None:
+        return f"{name} must be given" if call[name] is None else None
+
+    return check
+
+
+def only_first_result(call: Call) -> str | None:
+    """Of an op with several results, nothing but the first one is read."""
+    for user in call.node.users:
+        if user.op != "call_function" or user.target is not operator.getitem:
+            return "its results are used as a tuple"
+        if user.args[1] != 0 and user.users:
+            return f"its result number {user.args[1]} is used; only the first can be computed"
+    return None

@@ -1,0 +1,88 @@
+"""Tensors made from numbers alone: filled, counted, scalar."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.fx import Node
+
+from executorch_coreml.ops.call import Call
+from executorch_coreml.ops.checks import constant, fits_int32
+from executorch_coreml.ops.emit import Var, fits_fp16
+from executorch_coreml.ops.moves import fill
+from executorch_coreml.ops.rule import Family
+
+if TYPE_CHECKING:
+    from executorch_coreml.ops.emit import Emit
+
+aten = torch.ops.aten
+rules = Family()
+
+
+def _numbers(call: Call) -> str | None:
+    """Every argument is a number: the result is known when compiling."""
+    for name, given in call.args.items():
+        if isinstance(given, (Node, torch.SymInt, torch.SymFloat)):
+            return f"{name} is computed at run time; it must be a constant"
+    return None
+
+
+def _filled(mb: Emit, call: Call, value: Any) -> Var:
+    number = torch.full((), value, dtype=call.out.dtype).numpy()
+    dtype = mb.type_of(call.out.dtype)
+    _note_range(mb, number, dtype)
+    return fill(mb, call.out.shape, number, dtype)
+
+
+def _note_range(mb: Emit, values: np.ndarray[Any, Any], dtype: str) -> None:
+    if dtype == "fp16" and not fits_fp16(values):
+        mb.note("holds constants beyond 65504, which fp16 turns into infinity")
+
+
+@rules(
+    aten.full.default,
+    aten.full_like.default,
+    aten.new_full.default,
+    checks=[constant("fill_value"), fits_int32("fill_value")],
+    moves_data=True,
+)
+def full(mb: Emit, call: Call) -> Var:
+    return _filled(mb, call, call["fill_value"])
+
+
+@rules(aten.fill.Scalar, checks=[constant("value"), fits_int32("value")], moves_data=True)
+def fill_scalar(mb: Emit, call: Call) -> Var:
+    return _filled(mb, call, call["value"])
+
+
+@rules(aten.zeros.default, aten.zeros_like.default, aten.new_zeros.default, moves_data=True)
+def zeros(mb: Emit, call: Call) -> Var:
+    return _filled(mb, call, 0)
+
+
+@rules(aten.ones.default, aten.ones_like.default, aten.new_ones.default, moves_data=True)
+def ones(mb: Emit, call: Call) -> Var:
+    return _filled(mb, call, 1)
+
+
+@rules(
+    aten.arange.default,
+    aten.arange.start,
+    aten.arange.start_step,
+    aten.scalar_tensor.default,
+    aten.eye.default,
+    aten.eye.m,
+    aten.linspace.default,
+    aten.tril_indices.default,
+    aten.triu_indices.default,
+    checks=[_numbers],
+    moves_data=True,
+)
+def known(mb: Emit, call: Call) -> Var:
+    """PyTorch itself computes the value, so that every rounding is its own."""
+    values = call.op(*call.node.args, **call.node.kwargs).numpy()
+    dtype = mb.type_of(call.out.dtype)
+    _note_range(mb, values, dtype)
+    return mb.const(values, dtype)

@@ -1,0 +1,333 @@
+"""Arithmetic, comparison, logic, rounding and selection, element by element."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch.fx import Node
+
+from executorch_coreml.ops.call import Call
+from executorch_coreml.ops.checks import fits_int32
+from executorch_coreml.ops.convert import truth
+from executorch_coreml.ops.emit import FP16_MAX, Emit, Var, mil_type
+from executorch_coreml.ops.moves import broadcast
+from executorch_coreml.ops.precision import (
+    bound,
+    choice,
+    compute_type,
+    keep_fp32,
+    operand,
+    overflows,
+    result,
+)
+from executorch_coreml.ops.rule import BOOL, FLOAT, INT, Family, Lower
+
+aten = torch.ops.aten
+rules = Family()
+
+
+# -- sums and products ---------------------------------------------------------------------------
+
+
+def _finite(mb: Emit, call: Call, value: Var, *names: str) -> Var:
+    """``value``, computed in fp32, with fp16's largest values for those beyond its range.
+
+    ``(1 - mask) * -1e9`` must not become -inf: a softmax over nothing but -inf is NaN.
+    """
+    if mil_type(value) != "fp32" or mb.type_of(call.out.dtype) != "fp16":
+        return value
+    if not any(overflows(mb, call[name]) for name in names):
+        return value
+    return mb.clip(x=value, alpha=-FP16_MAX, beta=FP16_MAX)
+
+
+def _sum(mb: Emit, call: Call, first: str, second: str, op: str) -> Var:
+    """first ± alpha * second."""
+    if call.out.dtype is torch.bool:
+        return mb.logical_or(x=mb.var(call[first], "bool"), y=mb.var(call[second], "bool"))
+    kind = compute_type(mb, call, call.out.dtype, first, second, "alpha", scale=False)
+    x, y = operand(mb, call[first], kind), operand(mb, call[second], kind)
+    if call["alpha"] != 1:
+        y = mb.mul(x=y, y=mb.var(call["alpha"], kind))
+    value = mb.op(op, x=x, y=y)
+    return result(mb, call, _finite(mb, call, value, first, second))
+
+
+SUM_CHECKS = [fits_int32("other"), fits_int32("alpha")]
+
+
+@rules(aten.add.Tensor, aten.add.Scalar, checks=SUM_CHECKS)
+def add(mb: Emit, call: Call) -> Var:
+    return _sum(mb, call, "self", "other", "add")
+
+
+@rules(aten.sub.Tensor, aten.sub.Scalar, checks=SUM_CHECKS)
+def sub(mb: Emit, call: Call) -> Var:
+    return _sum(mb, call, "self", "other", "sub")
+
+
+@rules(aten.rsub.Tensor, aten.rsub.Scalar, checks=SUM_CHECKS)
+def rsub(mb: Emit, call: Call) -> Var:
+    return _sum(mb, call, "other", "self", "sub")
+
+
+@rules(aten.mul.Tensor, aten.mul.Scalar, checks=[fits_int32("other")])
+def mul(mb: Emit, call: Call) -> Var:
+    if call.out.dtype is torch.bool:
+        return mb.logical_and(x=mb.var(call["self"], "bool"), y=mb.var(call["other"], "bool"))
+    kind = compute_type(mb, call, call.out.dtype, "self", "other")
+    value = mb.mul(x=mb.var(call["self"], kind), y=mb.var(call["other"], kind))
+    return result(mb, call, _finite(mb, call, value, "self", "other"))
+
+
+@rules(aten.neg.default, types=FLOAT | INT)
+def neg(mb: Emit, call: Call) -> Var:
+    x = mb.var(call["self"])
+    return mb.mul(x=x, y=mb.const(-1, x))
+
+
+def _extremum(op: str, logical: str) -> Lower:
+    def lower(mb: Emit, call: Call) -> Var:
+        kind = mb.type_of(call.out.dtype)
+        x, y = operand(mb, call["self"], kind), operand(mb, call["other"], kind)
+        return mb.op(logical if kind == "bool" else op, x=x, y=y)
+
+    return lower
+
+
+rules(aten.maximum.default)(_extremum("maximum", "logical_or"))
+rules(aten.minimum.default)(_extremum("minimum", "logical_and"))
+
+
+# -- division ------------------------------------------------------------------------------------
+
+
+def trunc(mb: Emit, x: Var) -> Var:
+    """Rounds towards zero: MIL has no op for it."""
+    return mb.mul(x=mb.sign(x=x), y=mb.floor(x=mb.abs(x=x)))
+
+
+def _quotient(mb: Emit, x: Var, y: Var, mode: str) -> Var:
+    """x / y rounded down (``"floor"``) or towards zero (``"trunc"``), in the type of both."""
+    if mil_type(x) != "int32":
+        value = mb.real_div(x=x, y=y)
+        return mb.floor(x=value) if mode == "floor" else trunc(mb, value)
+    if mode == "floor":
+        return mb.floor_div(x=x, y=y)
+    # The quotient of magnitudes is the same however an implementation rounds negative ones.
+    size = mb.floor_div(x=mb.abs(x=x), y=mb.abs(x=y))
+    return mb.mul(x=size, y=mb.mul(x=mb.sign(x=x), y=mb.sign(x=y)))
+
+
+ROUNDED = "a quotient rounded to fp16 may cross an integer"
+
+
+def _divide(mb: Emit, call: Call, mode: str | None) -> Var:
+    dtype = call.out.dtype
+    if mode is None:
+        kind = compute_type(mb, call, dtype, "self", "other")
+        value = mb.real_div(x=mb.var(call["self"], kind), y=mb.var(call["other"], kind))
+        return result(mb, call, _finite(mb, call, value, "self", "other"))
+    kind = keep_fp32(mb, dtype, ROUNDED)
+    value = _quotient(mb, mb.var(call["self"], kind), mb.var(call["other"], kind), mode)
+    return result(mb, call, value)
+
+
+@rules(aten.div.Tensor, aten.div.Scalar, checks=[fits_int32("other")])
+def div(mb: Emit, call: Call) -> Var:
+    return _divide(mb, call, None)
+
+
+@rules(aten.div.Tensor_mode, aten.div.Scalar_mode, checks=[fits_int32("other")])
+def div_mode(mb: Emit, call: Call) -> Var:
+    return _divide(mb, call, call["rounding_mode"])
+
+
+@rules(aten.floor_divide.default, aten.floor_divide.Scalar, checks=[fits_int32("other")])
+def floor_divide(mb: Emit, call: Call) -> Var:
+    return _divide(mb, call, "floor")
+
+
+def _fmod(mb: Emit, x: Var, y: Var) -> Var:
+    """The remainder of x / y with the sign of x.
+
+    MIL's ``mod`` is not used: Core ML gives wrong remainders for floats on some devices. The float
+    quotient may be rounded across an integer, which the two selects repair.
+    """
+    if mil_type(x) == "int32":
+        return mb.sub(x=x, y=mb.mul(x=_quotient(mb, x, y, "trunc"), y=y))
+    size, by = mb.abs(x=x), mb.abs(x=y)
+    rest = mb.sub(x=size, y=mb.mul(x=mb.floor(x=mb.real_div(x=size, y=by)), y=by))
+    rest = mb.select(cond=mb.less(x=rest, y=0.0), a=mb.add(x=rest, y=by), b=rest)
+    rest = mb.select(cond=mb.less(x=rest, y=by), a=rest, b=mb.sub(x=rest, y=by))
+    return mb.mul(x=mb.sign(x=x), y=rest)
+
+
+def _operands(mb: Emit, call: Call) -> tuple[Var, Var]:
+    kind = keep_fp32(mb, call.out.dtype, ROUNDED)
+    return mb.var(call["self"], kind), mb.var(call["other"], kind)
+
+
+@rules(aten.fmod.Tensor, aten.fmod.Scalar, checks=[fits_int32("other")])
+def fmod(mb: Emit, call: Call) -> Var:
+    return result(mb, call, _fmod(mb, *_operands(mb, call)))
+
+
+@rules(aten.remainder.Tensor, aten.remainder.Scalar, checks=[fits_int32("other")])
+def remainder(mb: Emit, call: Call) -> Var:
+    """The remainder with the sign of the divisor."""
+    x, y = _operands(mb, call)
+    rest = _fmod(mb, x, y)
+    signs = mb.mul(x=mb.sign(x=rest), y=mb.sign(x=y))
+    differs = mb.less(x=signs, y=mb.const(0, signs))
+    return result(mb, call, mb.select(cond=differs, a=mb.add(x=rest, y=y), b=rest))
+
+
+# -- comparison and logic ------------------------------------------------------------------------
+
+
+def _comparison(op: str) -> Lower:
+    def lower(mb: Emit, call: Call) -> Var:
+        x, y = (
+            value.meta["val"] if isinstance(value, Node) else value
+            for value in (call["self"], call["other"])
+        )
+        dtype = torch.result_type(x, y)
+        kind = compute_type(mb, call, dtype, "self", "other")
+        kind = "int32" if kind == "bool" else kind  # MIL does not compare bools
+        return mb.op(op, x=mb.var(call["self"], kind), y=mb.var(call["other"], kind))
+
+    return lower
+
+
+for _op, _mil in {
+    aten.eq: "equal",
+    aten.ne: "not_equal",
+    aten.lt: "less",
+    aten.le: "less_equal",
+    aten.gt: "greater",
+    aten.ge: "greater_equal",
+}.items():
+    rules(_op.Tensor, _op.Scalar, checks=[fits_int32("other")])(_comparison(_mil))
+
+
+def _logical(op: str) -> Lower:
+    def lower(mb: Emit, call: Call) -> Var:
+        return mb.op(op, x=truth(mb, call["self"]), y=truth(mb, call["other"]))
+
+    return lower
+
+
+for _op, _bitwise, _mil in (
+    (aten.logical_and, aten.bitwise_and, "logical_and"),
+    (aten.logical_or, aten.bitwise_or, "logical_or"),
+    (aten.logical_xor, aten.bitwise_xor, "logical_xor"),
+):
+    rules(_op.default)(_logical(_mil))
+    rules(_bitwise.Tensor, _bitwise.Scalar, types=BOOL)(_logical(_mil))
+
+
+@rules(aten.logical_not.default)
+def logical_not(mb: Emit, call: Call) -> Var:
+    return mb.logical_not(x=truth(mb, call["self"]))
+
+
+@rules(aten.bitwise_not.default, types=INT | BOOL)
+def bitwise_not(mb: Emit, call: Call) -> Var:
+    """Two's complement: ~x is -1 - x."""
+    x = mb.var(call["self"])
+    return mb.logical_not(x=x) if mil_type(x) == "bool" else mb.sub(x=mb.const(-1, x), y=x)
+
+
+@rules(aten.isnan.default, types=FLOAT | BOOL)
+def isnan(mb: Emit, call: Call) -> Var:
+    x = mb.var(call["self"])
+    return mb.not_equal(x=x, y=x)
+
+
+@rules(aten.isinf.default, types=FLOAT | BOOL)
+def isinf(mb: Emit, call: Call) -> Var:
+    return mb.equal(x=mb.abs(x=mb.var(call["self"])), y=math.inf)
+
+
+# -- magnitude and rounding ----------------------------------------------------------------------
+
+rules.unary(
+    (aten.abs.default, "abs", FLOAT | INT),
+    (aten.sign.default, "sign", FLOAT | INT),
+    (aten.square.default, "square", FLOAT | INT),
+)
+
+
+def _rounding(op: str) -> Lower:
+    def lower(mb: Emit, call: Call) -> Var:
+        x = mb.var(call["self"])
+        if mil_type(x) == "int32":
+            return x
+        return trunc(mb, x) if op == "trunc" else mb.op(op, x=x)
+
+    return lower
+
+
+rules(aten.floor.default, types=FLOAT | INT)(_rounding("floor"))
+rules(aten.ceil.default, types=FLOAT | INT)(_rounding("ceil"))
+rules(aten.round.default, types=FLOAT | INT)(_rounding("round"))
+rules(aten.trunc.default, types=FLOAT | INT)(_rounding("trunc"))
+
+
+# -- selection -----------------------------------------------------------------------------------
+
+
+def limit(mb: Emit, call: Call, low: float | None, high: float | None) -> Var:
+    """min(max(self, low), high) of numbers or None; ``high`` wins where the limits cross."""
+    kind = compute_type(mb, call, call.out.dtype, "self")
+    x = mb.var(call["self"], kind)
+    if kind != "int32":
+        low, high = bound(mb, low, kind), bound(mb, high, kind)
+        if low is not None and high is not None and low < high:
+            return result(mb, call, mb.clip(x=x, alpha=low, beta=high))
+    if low is not None:
+        x = mb.maximum(x=x, y=mb.const(low, x))
+    if high is not None:
+        x = mb.minimum(x=x, y=mb.const(high, x))
+    return result(mb, call, x)
+
+
+@rules(aten.clamp.default, types=FLOAT | INT, checks=[fits_int32("min"), fits_int32("max")])
+def clamp(mb: Emit, call: Call) -> Var:
+    return limit(mb, call, call["min"], call["max"])
+
+
+@rules(aten.clamp.Tensor, types=FLOAT | INT)
+def clamp_tensor(mb: Emit, call: Call) -> Var:
+    kind = mb.type_of(call.out.dtype)
+    x = mb.var(call["self"], kind)
+    if call["min"] is not None:
+        x = mb.maximum(x=x, y=operand(mb, call["min"], kind))
+    if call["max"] is not None:
+        x = mb.minimum(x=x, y=operand(mb, call["max"], kind))
+    return x
+
+
+def _select(mb: Emit, call: Call, cond: Var, a: Var, b: Var) -> Var:
+    """MIL's ``select`` takes its shape from ``a`` and ``b`` alone."""
+    shape = tuple(call.out.shape)
+    if np.broadcast_shapes(tuple(a.shape), tuple(b.shape)) != shape:
+        b = broadcast(mb, b, shape)
+    return mb.select(cond=cond, a=a, b=b)
+
+
+@rules(aten.where.self)
+def where(mb: Emit, call: Call) -> Var:
+    kind = mb.type_of(call.out.dtype)
+    a, b = choice(mb, call["self"], kind), choice(mb, call["other"], kind)
+    return _select(mb, call, truth(mb, call["condition"]), a, b)
+
+
+@rules(aten.masked_fill.Scalar, aten.masked_fill.Tensor, checks=[fits_int32("value")])
+def masked_fill(mb: Emit, call: Call) -> Var:
+    kind = mb.type_of(call.out.dtype)
+    value = choice(mb, call["value"], kind)
+    return _select(mb, call, truth(mb, call["mask"]), value, mb.var(call["self"], kind))

@@ -1,0 +1,146 @@
+"""Matrix products: linear, mm, addmm and relatives, pairwise distances."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from executorch_coreml.ops.call import Call
+from executorch_coreml.ops.checks import one_of, rank
+from executorch_coreml.ops.emit import Emit, Var, mil_type
+from executorch_coreml.ops.rule import FLOAT, Family, Lower
+from executorch_coreml.ops.weights import fixed, layer_type
+
+aten = torch.ops.aten
+rules = Family()
+
+
+def product(mb: Emit, x: Var, y: Var) -> Var:
+    """torch.matmul of values of one type and any rank from 1."""
+    squeezed = []
+    if len(y.shape) == 1:
+        y = mb.expand_dims(x=y, axes=[1])
+        squeezed.append(-1)
+    if len(x.shape) == 1:
+        x = mb.expand_dims(x=x, axes=[0])
+        squeezed.append(-2)
+    out = mb.matmul(x=x, y=y)
+    return mb.squeeze(x=out, axes=squeezed) if squeezed else out
+
+
+def _product(other: str) -> Lower:
+    """The rule of a plain product of ``self`` and the argument ``other``."""
+
+    def matmul(mb: Emit, call: Call) -> Var:
+        mil = layer_type(mb, call, "self", other)
+        out = product(mb, mb.var(call["self"], mil), mb.var(call[other], mil))
+        return mb.cast(out, mb.type_of(call.out.dtype))
+
+    return matmul
+
+
+for _op, _other in (
+    (aten.matmul.default, "other"),
+    (aten.mm.default, "mat2"),
+    (aten.bmm.default, "mat2"),
+    (aten.mv.default, "vec"),
+    (aten.dot.default, "tensor"),
+):
+    rules(_op, types=FLOAT)(_product(_other))
+
+
+@rules(aten.linear.default, types=FLOAT, checks=[rank("weight", 1, 2)])
+def linear(mb: Emit, call: Call) -> Var:
+    mil = layer_type(mb, call, "weight", "bias")
+    x = mb.var(call["input"], mil)
+    weight, bias = fixed(mb, call["weight"], mil), fixed(mb, call["bias"], mil)
+    if call.rank("weight") == 1:
+        out = product(mb, x, mb.var(call["weight"], mil))
+    elif weight is not None and (bias is not None or call["bias"] is None):
+        return mb.cast(_linear(mb, x, weight, bias), mb.type_of(call.out.dtype))
+    else:
+        y = mb.transpose(x=mb.var(call["weight"], mil), perm=[1, 0])
+        out = product(mb, x, y)
+    if call["bias"] is not None:
+        out = mb.add(x=out, y=mb.var(call["bias"], mil))
+    return mb.cast(out, mb.type_of(call.out.dtype))
+
+
+def _linear(mb: Emit, x: Var, weight: Var, bias: Var | None) -> Var:
+    """MIL ``linear`` takes rank 1 to 3: leading axes beyond that are folded into one."""
+    shape = [int(extent) for extent in x.shape]
+    if len(shape) <= 3:
+        return mb.linear(x=x, weight=weight, bias=bias)
+    folded = mb.reshape(x=x, shape=[int(np.prod(shape[:-2])), *shape[-2:]])
+    out = mb.linear(x=folded, weight=weight, bias=bias)
+    return mb.reshape(x=out, shape=[*shape[:-1], int(weight.shape[0])])
+
+
+@rules(aten.addmm.default, types=FLOAT)
+def addmm(mb: Emit, call: Call) -> Var:
+    mil = layer_type(mb, call, "self", "mat1", "mat2")
+    weight, bias = mb.array(call["mat2"]), _vector(mb, call)
+    if weight is None or bias is None:
+        return mb.cast(_add_product(mb, call, "mat1", "mat2", mil), mb.type_of(call.out.dtype))
+    out = mb.linear(
+        x=mb.var(call["mat1"], mil),
+        weight=mb.const(_scaled(weight.T, call["alpha"]), mil),
+        bias=mb.const(_scaled(bias, call["beta"]), mil),
+    )
+    return mb.cast(out, mb.type_of(call.out.dtype))
+
+
+def _vector(mb: Emit, call: Call) -> np.ndarray[Any, Any] | None:
+    """The constant ``self`` as one value per column, if it is that."""
+    array = mb.array(call["self"])
+    if array is None or (array.ndim == 2 and array.shape[0] != 1):
+        return None
+    return np.broadcast_to(array.reshape(-1), call.out.shape[-1:])
+
+
+def _scaled(array: np.ndarray[Any, Any], factor: float) -> np.ndarray[Any, Any]:
+    # A factor of 0 means "ignore": torch does not let NaN through there.
+    return np.zeros_like(array) if factor == 0 else array * array.dtype.type(factor)
+
+
+@rules(aten.baddbmm.default, types=FLOAT)
+def baddbmm(mb: Emit, call: Call) -> Var:
+    mil = layer_type(mb, call, "self", "batch1", "batch2")
+    return mb.cast(_add_product(mb, call, "batch1", "batch2", mil), mb.type_of(call.out.dtype))
+
+
+def _add_product(mb: Emit, call: Call, left: str, right: str, mil: str) -> Var:
+    """beta * self + alpha * left @ right; alpha goes to ``left`` first, so that less overflows."""
+    x = _times(mb, mb.var(call[left], mil), call["alpha"])
+    out = product(mb, x, mb.var(call[right], mil))
+    if call["beta"] == 0:
+        return out
+    return mb.add(x=out, y=_times(mb, mb.var(call["self"], mil), call["beta"]))
+
+
+def _times(mb: Emit, x: Var, factor: float) -> Var:
+    return x if factor == 1 else mb.mul(x=x, y=mb.const(float(factor), mil_type(x)))
+
+
+@rules(
+    aten.cdist.default,
+    aten._cdist_forward.default,
+    types=FLOAT,
+    checks=[one_of("p", 1.0, 2.0, float("inf")), rank("x1", 2, 3, 4), rank("x2", 2, 3, 4)],
+)
+def cdist(mb: Emit, call: Call) -> Var:
+    mil = mb.type_of(call.out.dtype)
+    if mil == "fp16" and call["p"] == 2.0:
+        mb.note("computed in fp32: squared differences overflow and underflow fp16")
+        mil = "fp32"
+    x = mb.expand_dims(x=mb.var(call["x1"], mil), axes=[-2])
+    y = mb.expand_dims(x=mb.var(call["x2"], mil), axes=[-3])
+    gap = mb.sub(x=x, y=y)
+    if call["p"] == 2.0:
+        out = mb.sqrt(x=mb.reduce_sum(x=mb.mul(x=gap, y=gap), axes=[-1], keep_dims=False))
+    else:
+        reduce = "reduce_sum" if call["p"] == 1.0 else "reduce_max"
+        out = mb.op(reduce, x=mb.abs(x=gap), axes=[-1], keep_dims=False)
+    return mb.cast(out, mb.type_of(call.out.dtype))

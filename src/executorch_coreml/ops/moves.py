@@ -1,0 +1,90 @@
+"""Data movement that several families emit, on MIL values of static shape.
+
+Shared because MIL is uneven here: rank 0 has ops of its own, gather and scatter take no bool, and
+slices of constants to rank 0 lose their dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from executorch_coreml.ops.emit import Var, mil_type
+
+if TYPE_CHECKING:
+    from executorch_coreml.ops.emit import Emit
+
+
+def reshape(mb: Emit, x: Var, shape: Sequence[int]) -> Var:
+    """``x`` in another shape of as many elements; nothing is emitted when it has it already."""
+    if tuple(x.shape) == tuple(shape):
+        return x
+    if not x.shape:
+        return mb.expand_dims(x=x, axes=list(range(len(shape))))
+    if shape:
+        return mb.reshape(x=x, shape=[int(extent) for extent in shape])
+    return mb.squeeze(x=reshape(mb, x, [1]), axes=[0])
+
+
+def transpose(mb: Emit, x: Var, perm: Sequence[int]) -> Var:
+    """``x`` with its axes in the order ``perm``."""
+    return x if list(perm) == sorted(perm) else mb.transpose(x=x, perm=list(perm))
+
+
+def broadcast(mb: Emit, x: Var, shape: Sequence[int]) -> Var:
+    """``x`` repeated to ``shape`` by the broadcasting rules."""
+    x = reshape(mb, x, [1] * (len(shape) - len(x.shape)) + list(x.shape))
+    reps = [want // have for want, have in zip(shape, x.shape, strict=True)]
+    return x if all(rep == 1 for rep in reps) else mb.tile(x=x, reps=reps)
+
+
+def piece(mb: Emit, x: Var, axis: int, start: int, stop: int, step: int = 1) -> Var:
+    """``x[start:stop:step]`` along ``axis``; 0 <= start < stop <= extent."""
+    rank = len(x.shape)
+    if (start, stop, step) == (0, x.shape[axis], 1):
+        return x
+    others = [other != axis for other in range(rank)]
+    return mb.slice_by_index(
+        x=x,
+        begin=[0 if other else start for other in others],
+        end=[0 if other else stop for other in others],
+        stride=None if step == 1 else [1 if other else step for other in others],
+        begin_mask=others,
+        end_mask=others,
+    )
+
+
+def pick(mb: Emit, x: Var, axis: int, index: int) -> Var:
+    """``x[index]`` along ``axis``, which disappears; 0 <= index < extent."""
+    shape = [extent for other, extent in enumerate(x.shape) if other != axis]
+    return reshape(mb, piece(mb, x, axis, index, index + 1), shape)
+
+
+def concat(mb: Emit, values: Sequence[Var], axis: int) -> Var:
+    return values[0] if len(values) == 1 else mb.concat(values=list(values), axis=axis)
+
+
+def numeric(mb: Emit, x: Var) -> Var:
+    """``x`` in a type that gather and scatter take: bool travels as int32."""
+    return mb.cast(x, "int32") if mil_type(x) == "bool" else x
+
+
+def take(mb: Emit, x: Var, indices: Any, axis: int) -> Var:
+    """``x`` at ``indices`` along ``axis``, which the axes of ``indices`` replace.
+
+    Args:
+        indices: A MIL value or an int array, non-negative: from iOS17 on gather counts negative
+            indices as out of bounds.
+    """
+    if isinstance(indices, np.ndarray):
+        indices = indices.astype(np.int32)
+    result = mb.gather(x=numeric(mb, x), indices=indices, axis=axis)
+    return mb.cast(result, mil_type(x))
+
+
+def fill(mb: Emit, shape: Sequence[int], value: Any, dtype: str) -> Var:
+    """A constant of one number, stored once whatever the shape. ``dtype`` is a MIL type."""
+    scalar = mb.const(value, dtype)
+    return mb.fill(shape=list(shape), value=scalar) if shape else scalar

@@ -1,0 +1,123 @@
+"""Padding: constant, reflected, replicated and circular.
+
+A negative amount crops. MIL's ``pad`` takes floats only, and reflects or replicates only the last
+two axes; everything else is put together from concats and gathers, exact for every dtype.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from executorch_coreml.ops.call import Call
+from executorch_coreml.ops.checks import constant, one_of
+from executorch_coreml.ops.emit import Var, mil_type
+from executorch_coreml.ops.moves import concat, fill, piece, take
+from executorch_coreml.ops.rule import Family
+
+if TYPE_CHECKING:
+    from executorch_coreml.ops.emit import Emit
+
+aten = torch.ops.aten
+rules = Family()
+
+Pairs = list[tuple[int, int]]
+
+# PyTorch's mode -> (numpy's, MIL's or None where MIL has none)
+_MODES = {
+    "reflect": ("reflect", "reflect"),
+    "replicate": ("edge", "replicate"),
+    "circular": ("wrap", None),
+}
+
+
+def _pairs(amounts: list[int], rank: int) -> Pairs:
+    """(before, after) per axis from PyTorch's flat list, which starts at the last axis."""
+    given = list(zip(amounts[::2], amounts[1::2], strict=True))[::-1]
+    return [(0, 0)] * (rank - len(given)) + given
+
+
+def _flat(pairs: Pairs) -> list[int]:
+    return [amount for pair in pairs for amount in pair]
+
+
+def _constant(mb: Emit, x: Var, pairs: Pairs, value: Any, dtype: torch.dtype) -> Var:
+    for axis, (before, after) in enumerate(pairs):
+        extent = x.shape[axis]
+        x = piece(mb, x, axis, max(-before, 0), extent + min(after, 0))
+    pairs = [(max(before, 0), max(after, 0)) for before, after in pairs]
+    if not any(_flat(pairs)):
+        return x
+    number = torch.full((), value, dtype=dtype).numpy()
+    if dtype.is_floating_point:
+        return mb.pad(x=x, pad=_flat(pairs), mode="constant", constant_val=float(number))
+    for axis, amounts in enumerate(pairs):
+        edges = [
+            [fill(mb, [*x.shape[:axis], amount, *x.shape[axis + 1 :]], number, mil_type(x))]
+            if amount
+            else []
+            for amount in amounts
+        ]
+        x = concat(mb, [*edges[0], x, *edges[1]], axis)
+    return x
+
+
+def _repeated(mb: Emit, x: Var, pairs: Pairs, mode: str) -> Var:
+    """Padding with the tensor's own values."""
+    numpy_mode, mil_mode = _MODES[mode]
+    flat = _flat(pairs)
+    native = mil_mode and mil_type(x).startswith("fp") and min(flat) >= 0
+    if native and not any(_flat(pairs[:-2])):
+        return mb.pad(x=x, pad=_flat(pairs[-2:]), mode=mil_mode)
+    for axis, (before, after) in enumerate(pairs):
+        if before or after:
+            extent = x.shape[axis]
+            grown: Any = np.pad(  # type: ignore[call-overload]
+                np.arange(extent), (max(before, 0), max(after, 0)), mode=numpy_mode
+            )
+            x = take(mb, x, grown[max(-before, 0) : len(grown) + min(after, 0)], axis)
+    return x
+
+
+@rules(aten.constant_pad_nd.default, checks=[constant("pad"), constant("value")], moves_data=True)
+def constant_pad_nd(mb: Emit, call: Call) -> Var:
+    x, pairs = mb.var(call["self"]), _pairs(call["pad"], call.rank("self"))
+    return _constant(mb, x, pairs, call["value"], call.out.dtype)
+
+
+@rules(
+    aten.pad.default,
+    checks=[constant("pad"), constant("value"), one_of("mode", "constant", *_MODES)],
+    moves_data=True,
+)
+def pad(mb: Emit, call: Call) -> Var:
+    x, pairs = mb.var(call["self"]), _pairs(call["pad"], call.rank("self"))
+    if call["mode"] == "constant":
+        return _constant(mb, x, pairs, call["value"] or 0, call.out.dtype)
+    return _repeated(mb, x, pairs, call["mode"])
+
+
+@rules(
+    aten.reflection_pad1d.default,
+    aten.reflection_pad2d.default,
+    aten.reflection_pad3d.default,
+    checks=[constant("padding")],
+    moves_data=True,
+)
+def reflection_pad(mb: Emit, call: Call) -> Var:
+    pairs = _pairs(call["padding"], call.rank("self"))
+    return _repeated(mb, mb.var(call["self"]), pairs, "reflect")
+
+
+@rules(
+    aten.replication_pad1d.default,
+    aten.replication_pad2d.default,
+    aten.replication_pad3d.default,
+    checks=[constant("padding")],
+    moves_data=True,
+)
+def replication_pad(mb: Emit, call: Call) -> Var:
+    pairs = _pairs(call["padding"], call.rank("self"))
+    return _repeated(mb, mb.var(call["self"]), pairs, "replicate")

@@ -1,0 +1,207 @@
+"""Reductions over axes, arg-reductions and running sums."""
+
+from __future__ import annotations
+
+import math
+import operator
+
+import torch
+from torch.fx import Node
+
+from executorch_coreml.ops.call import Call
+from executorch_coreml.ops.convert import not_zero, truth
+from executorch_coreml.ops.emit import FP16_MAX, Emit, Var, mil_type
+from executorch_coreml.ops.moves import reshape
+from executorch_coreml.ops.precision import LARGE, compute_type, keep_fp32, result
+from executorch_coreml.ops.rule import FLOAT, INT, Family, Lower
+from executorch_coreml.ops.transcendental import log, raised
+
+aten = torch.ops.aten
+rules = Family()
+
+SQUARES = "squares of values beyond 255 overflow fp16"
+
+
+def _axes(call: Call) -> list[int]:
+    """The axes to reduce: all of them where the overload has no ``dim``, none of rank 0."""
+    rank = call.rank("self")
+    return call.dims() if rank and "dim" in call.args else list(range(rank))
+
+
+def _keep(call: Call) -> bool:
+    return bool(call.args.get("keepdim", False))
+
+
+def _count(call: Call) -> int:
+    """How many elements go into one of the result."""
+    return math.prod(call.shape("self")[axis] for axis in _axes(call))
+
+
+def _reduce(mb: Emit, op: str, x: Var, axes: list[int], keep: bool) -> Var:
+    """A MIL reduction; of rank 0 there is nothing to reduce."""
+    return mb.op(op, x=x, axes=axes, keep_dims=keep) if axes else x
+
+
+def _accumulator(mb: Emit, call: Call) -> str:
+    """The MIL type to sum in. Some compute units accumulate in the type of the operand."""
+    if _count(call) > LARGE and call.out.dtype in FLOAT:
+        return keep_fp32(mb, call.out.dtype, f"a sum of {_count(call)} values")
+    return compute_type(mb, call, call.out.dtype, "self")
+
+
+def _sum(op: str) -> Lower:
+    def lower(mb: Emit, call: Call) -> Var:
+        x = mb.var(call["self"], _accumulator(mb, call))
+        return result(mb, call, _reduce(mb, op, x, _axes(call), _keep(call)))
+
+    return lower
+
+
+rules(aten.sum.default, aten.sum.dim_IntList)(_sum("reduce_sum"))
+rules(aten.mean.default, aten.mean.dim)(_sum("reduce_mean"))
+
+
+@rules(aten.prod.default, aten.prod.dim_int)
+def prod(mb: Emit, call: Call) -> Var:
+    x = mb.var(call["self"], compute_type(mb, call, call.out.dtype, "self"))
+    return result(mb, call, _reduce(mb, "reduce_prod", x, _axes(call), _keep(call)))
+
+
+@rules(aten.cumsum.default)
+def cumsum(mb: Emit, call: Call) -> Var:
+    shape = call.shape("self")
+    if shape and shape[call.dim()] > LARGE and call.out.dtype in FLOAT:
+        kind = keep_fp32(mb, call.out.dtype, f"a running sum of {shape[call.dim()]} values")
+    else:
+        kind = compute_type(mb, call, call.out.dtype, "self")
+    x = mb.var(call["self"], kind)
+    return result(mb, call, mb.cumsum(x=x, axis=call.dim()) if shape else x)
+
+
+# -- extrema -------------------------------------------------------------------------------------
+
+
+def _extremum(mb: Emit, op: str, value: Node, axes: list[int], keep: bool) -> Var:
+    """reduce_max or reduce_min; bools are compared as integers, which MIL can."""
+    x = mb.var(value)
+    if mil_type(x) != "bool":
+        return _reduce(mb, op, x, axes, keep)
+    return not_zero(mb, _reduce(mb, op, mb.cast(x, "int32"), axes, keep))
+
+
+def _extreme_value(op: str) -> Lower:
+    return lambda mb, call: _extremum(mb, op, call["self"], _axes(call), _keep(call))
+
+
+rules(aten.amax.default, aten.max.default)(_extreme_value("reduce_max"))
+rules(aten.amin.default, aten.min.default)(_extreme_value("reduce_min"))
+
+
+def _position(mb: Emit, op: str, call: Call) -> Var:
+    """Where the extreme value is. Without ``dim``, in the flattened tensor."""
+    x = mb.var(call["self"])
+    x = mb.cast(x, "int32") if mil_type(x) == "bool" else x
+    if call["dim"] is None or not x.shape:
+        count = math.prod(x.shape)
+        found = mb.op(op, x=reshape(mb, x, [count]), axis=0, keep_dims=True)
+        shape = [1] * call.rank("self") if _keep(call) else []
+        return reshape(mb, found, shape)
+    return mb.op(op, x=x, axis=call.dim(), keep_dims=_keep(call))
+
+
+rules(aten.argmax.default, types=FLOAT | INT)(lambda mb, c: _position(mb, "reduce_argmax", c))
+rules(aten.argmin.default, types=FLOAT | INT)(lambda mb, c: _position(mb, "reduce_argmin", c))
+
+
+def _extreme_pair(extreme: str) -> Lower:
+    """(values, indices); what nobody reads is left out."""
+
+    def lower(mb: Emit, call: Call) -> tuple[Var | None, Var | None]:
+        read = {user.args[1] for user in call.node.users if user.target is operator.getitem}
+        op, args = f"reduce_{extreme}", f"reduce_arg{extreme}"
+        axes = [call.dim()] if call.rank("self") else []
+        values = _extremum(mb, op, call["self"], axes, _keep(call)) if 0 in read else None
+        return values, _position(mb, args, call) if 1 in read else None
+
+    return lower
+
+
+rules(aten.max.dim)(_extreme_pair("max"))
+rules(aten.min.dim)(_extreme_pair("min"))
+
+
+def _quantifier(op: str) -> Lower:
+    """``any`` or ``all``. An empty list of axes reduces none of them here; None means all."""
+
+    def lower(mb: Emit, call: Call) -> Var:
+        axes = [] if call.args.get("dim") == [] else _axes(call)
+        x = truth(mb, call["self"])
+        return not_zero(mb, _reduce(mb, op, mb.cast(x, "int32"), axes, _keep(call)))
+
+    return lower
+
+
+rules(aten.any.default, aten.any.dim, aten.any.dims)(_quantifier("reduce_max"))
+rules(aten.all.default, aten.all.dim, aten.all.dims)(_quantifier("reduce_min"))
+
+
+# -- spread and norms ----------------------------------------------------------------------------
+
+
+def _variance(mb: Emit, call: Call) -> Var:
+    """In two passes: the mean, then the mean square of what is apart from it."""
+    x = mb.var(call["self"], keep_fp32(mb, call.out.dtype, SQUARES))
+    axes, count = _axes(call), _count(call)
+    apart = mb.sub(x=x, y=_reduce(mb, "reduce_mean", x, axes, True))
+    total = _reduce(mb, "reduce_sum", mb.mul(x=apart, y=apart), axes, _keep(call))
+    return mb.real_div(x=total, y=float(max(count - _correction(call), 0)))
+
+
+def _correction(call: Call) -> float:
+    """What is taken off the count of elements: 1 for the unbiased estimate, PyTorch's default."""
+    if "unbiased" in call.args:
+        return 1 if call["unbiased"] else 0
+    given = call["correction"]
+    return 1 if given is None else float(given)
+
+
+@rules(aten.var.default, aten.var.dim, aten.var.correction, types=FLOAT)
+def var(mb: Emit, call: Call) -> Var:
+    return result(mb, call, _variance(mb, call))
+
+
+@rules(aten.std.default, aten.std.dim, aten.std.correction, types=FLOAT)
+def std(mb: Emit, call: Call) -> Var:
+    return result(mb, call, mb.sqrt(x=_variance(mb, call)))
+
+
+@rules(aten.linalg_vector_norm.default, types=FLOAT)
+def vector_norm(mb: Emit, call: Call) -> Var:
+    """sum(|x|^p)^(1/p); the limits for p of 0 and ±infinity."""
+    order, axes, keep = float(call["ord"]), _axes(call), _keep(call)
+    if math.isinf(order):
+        x = mb.abs(x=mb.var(call["self"], call.out.dtype))
+        return _reduce(mb, "reduce_max" if order > 0 else "reduce_min", x, axes, keep)
+    if order in (0, 1):
+        x = mb.var(call["self"], _accumulator(mb, call))
+        size = mb.cast(not_zero(mb, x), mil_type(x)) if order == 0 else mb.abs(x=x)
+        return result(mb, call, _reduce(mb, "reduce_sum", size, axes, keep))
+    x = mb.var(call["self"], keep_fp32(mb, call.out.dtype, SQUARES))
+    if order == 2:
+        norm = _reduce(mb, "reduce_l2_norm", x, axes, keep) if axes else mb.abs(x=x)
+        return result(mb, call, norm)
+    total = _reduce(mb, "reduce_sum", raised(mb, mb.abs(x=x), order), axes, keep)
+    return result(mb, call, raised(mb, total, 1 / order))
+
+
+@rules(aten.logsumexp.default, types=FLOAT | INT)
+def logsumexp(mb: Emit, call: Call) -> Var:
+    """max + log(sum(exp(x - max))), with a finite max: -inf - -inf would be NaN."""
+    x = mb.var(call["self"], _accumulator(mb, call))
+    axes = _axes(call)
+    largest = _reduce(mb, "reduce_max", x, axes, True)
+    limit = FP16_MAX if mil_type(x) == "fp16" else torch.finfo(torch.float32).max
+    largest = mb.clip(x=largest, alpha=-limit, beta=limit)
+    total = _reduce(mb, "reduce_sum", mb.exp(x=mb.sub(x=x, y=largest)), axes, True)
+    value = mb.add(x=log(mb, total), y=largest)
+    return result(mb, call, reshape(mb, value, call.out.shape))

@@ -1,0 +1,246 @@
+"""``CoreMLPartitioner``: asks the table about every node and tags what Core ML will run.
+
+It knows no op by name. A node is delegated when its rule's checks pass, when everything that
+crosses the border of its piece may cross, and when its piece computes something.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from executorch.exir.backend.compile_spec_schema import CompileSpec
+from executorch.exir.backend.partitioner import DelegationSpec, Partitioner, PartitionResult
+from executorch.exir.backend.utils import tag_constant_data
+from torch.export import ExportedProgram
+from torch.fx import Node
+from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
+from torch.fx.passes.operator_support import create_op_support
+
+from executorch_coreml.compiler.backend import MARKER, CoreMLBackend, claim_name
+from executorch_coreml.compiler.lower import border_type
+from executorch_coreml.errors import OptionsError, UnsupportedOp
+from executorch_coreml.location import locate
+from executorch_coreml.ops import TABLE
+from executorch_coreml.ops.call import Call, normalise
+from executorch_coreml.options import CompileOptions, Target
+from executorch_coreml.partition.report import Decision, Report
+
+Piece = list[Node]
+
+
+class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
+    """Chooses what becomes a Core ML delegate; for ``to_edge_transform_and_lower``.
+
+    Args:
+        skip_ops_for_coreml_delegation: Ops to leave outside, as ``"aten.add.Tensor"``,
+            ``"add.Tensor"`` or the edge name ``"aten.add.tensor"``; unknown names are an error.
+        compile_specs: From :meth:`CoreMLBackend.generate_compile_specs`.
+        take_over_mutable_buffer: Accepted for compatibility. Mutated buffers cross the border of
+            the delegate as inputs and outputs, so they behave the same either way.
+        lower_full_graph: Raise one :class:`UnsupportedOp` that lists every node that cannot be
+            delegated, instead of leaving those nodes outside.
+        take_over_constant_data: Store weights inside the delegate; else they are passed to it.
+
+    Attributes:
+        report: What was decided per node the last time :meth:`partition` ran.
+
+    Raises:
+        OptionsError: Arguments that contradict each other or name unknown ops.
+    """
+
+    def __init__(
+        self,
+        *,
+        skip_ops_for_coreml_delegation: Sequence[str] | None = None,
+        compile_specs: list[CompileSpec] | None = None,
+        take_over_mutable_buffer: bool | None = True,
+        lower_full_graph: bool = False,
+        take_over_constant_data: bool = True,
+    ) -> None:
+        self.options = CompileOptions.from_specs(compile_specs or [])
+        self.skipped = _known_ops(skip_ops_for_coreml_delegation or ())
+        self.take_over_mutable_buffer = take_over_mutable_buffer
+        self.lower_full_graph = lower_full_graph
+        self.take_over_constant_data = take_over_constant_data
+        if lower_full_graph and self.skipped:
+            raise OptionsError(
+                "lower_full_graph=True contradicts skip_ops_for_coreml_delegation",
+                hint="drop one of the two arguments",
+            )
+        if lower_full_graph and not take_over_constant_data:
+            raise OptionsError(
+                "lower_full_graph=True needs take_over_constant_data=True",
+                hint="drop one of the two arguments",
+            )
+        given = [spec for spec in compile_specs or [] if spec.key != MARKER.key]
+        self.delegation_spec = DelegationSpec(CoreMLBackend.__name__, [*given, MARKER])
+        self.report = Report()
+
+    def ops_to_not_decompose(
+        self, ep: ExportedProgram
+    ) -> tuple[list[Any], Callable[[Node], bool] | None]:
+        """The ops to keep whole: those whose every call in the program has a rule that takes it.
+
+        No per-node filter is returned: ExecuTorch decides per op then, and one call of an op that
+        must decompose decomposes them all.
+        """
+        kept: dict[Any, bool] = {}
+        for node in ep.graph.nodes:
+            op = node.target  # not normalised: in the edge dialect it is too late to keep an op
+            if node.op == "call_function" and op in TABLE:
+                kept[op] = kept.get(op, True) and self._refuse(node) is None
+        return [op for op, keep in kept.items() if keep and not _aliases(op)], None
+
+    def partition(self, exported_program: ExportedProgram) -> PartitionResult:
+        """Tags the nodes to delegate and fills :attr:`report`.
+
+        Raises:
+            UnsupportedOp: ``lower_full_graph`` is set and something must stay outside.
+        """
+        claim_name()
+        # ExecuTorch 1.5.1 deletes what a delegate takes over from this dictionary, which it shares
+        # with the user's program: without a copy that program could be lowered only once.
+        exported_program._constants = dict(exported_program.constants)
+        module = exported_program.graph_module
+        nodes = [node for node in module.graph.nodes if node.op == "call_function"]
+        refused = {node: reason for node in nodes if (reason := self._refuse(node))}
+        pieces = _pieces(module, refused)
+        while illegal := self._illegal(pieces, exported_program):
+            refused.update(illegal)
+            pieces = _pieces(module, refused)
+        for piece in [piece for piece in pieces if all(_moves_data(node) for node in piece)]:
+            pieces.remove(piece)
+            reason = "it only moves data, and no neighbour that computes is delegated"
+            refused.update(dict.fromkeys(piece, reason))
+        self.report = Report(
+            tuple(Decision(locate(node), refused.get(node)) for node in nodes), len(pieces)
+        )
+        if self.lower_full_graph and self.report.refused:
+            raise _not_full(self.report)
+        return self._tag(exported_program, pieces)
+
+    def _tag(self, program: ExportedProgram, pieces: list[Piece]) -> PartitionResult:
+        tags = {}
+        for number, piece in enumerate(pieces):
+            tag = f"tag{number}"
+            tags[tag] = self.delegation_spec
+            for node in piece:
+                node.meta["delegation_tag"] = tag
+        if self.take_over_constant_data:
+            tag_constant_data(program)
+            for node in _returned_constants(program):
+                node.meta.pop("delegation_tag", None)
+        return PartitionResult(tagged_exported_program=program, partition_tags=tags)
+
+    def _refuse(self, node: Node) -> str | None:
+        """Why the node must stay outside, judged by itself."""
+        if node.target is operator.getitem:
+            return self._refuse(node.args[0])  # type: ignore[arg-type]
+        op = normalise(node.target)
+        if op in self.skipped:
+            return "named in skip_ops_for_coreml_delegation"
+        rule = TABLE.get(op)
+        if rule is None:
+            return "no rule lowers this op"
+        return rule.refuse(Call(node, self.options.minimum_deployment_target))
+
+    def _illegal(self, pieces: list[Piece], program: ExportedProgram) -> dict[Node, str]:
+        """Nodes that put something across the border of their piece that Core ML cannot take."""
+        target = self.options.minimum_deployment_target or Target.iOS26
+        constants = _constants(program) - _returned_constants(program)
+        if not self.take_over_constant_data:
+            constants = set()
+        illegal: dict[Node, str] = {}
+        for piece in pieces:
+            inside = set(piece)
+            crossing_in = False
+            for node in piece:
+                for source in node.all_input_nodes:
+                    if source in inside or source in constants:
+                        continue
+                    crossing_in = True
+                    if reason := _cannot_cross(source, target):
+                        illegal[node] = f"its input {source.name} {reason}"
+                outside = any(user not in inside for user in node.users)
+                if outside and (reason := _cannot_cross(node, target)):
+                    illegal[node] = f"its result leaves the delegate and {reason}"
+            if not crossing_in and target < Target.iOS18:
+                reason = "its piece has no inputs, which Core ML takes from iOS18 on"
+                illegal.update(dict.fromkeys(piece, reason))
+        return illegal
+
+
+def _pieces(module: torch.fx.GraphModule, refused: dict[Node, str]) -> list[Piece]:
+    """Maximal connected pieces of accepted nodes that can be cut out without a cycle."""
+    accepted = [n for n in module.graph.nodes if n.op == "call_function" and n not in refused]
+    if not refused:
+        return [accepted] if accepted else []
+    support = create_op_support(lambda _, n: n.op == "call_function" and n not in refused)
+    proposed = CapabilityBasedPartitioner(module, support, allows_single_node_partition=True)
+    order = {node: number for number, node in enumerate(accepted)}
+    pieces = [sorted(part.nodes, key=order.__getitem__) for part in proposed.propose_partitions()]
+    return sorted(pieces, key=lambda piece: order[piece[0]])
+
+
+def _constants(program: ExportedProgram) -> set[Node]:
+    """Placeholders whose values are fixed: parameters, constants and buffers nobody writes."""
+    signature = program.graph_signature
+    written = set(signature.buffers_to_mutate.values())
+    fixed = {
+        *signature.inputs_to_parameters,
+        *signature.inputs_to_lifted_tensor_constants,
+        *(name for name, buffer in signature.inputs_to_buffers.items() if buffer not in written),
+    }
+    return {n for n in program.graph.nodes if n.op == "placeholder" and n.name in fixed}
+
+
+def _returned_constants(program: ExportedProgram) -> set[Node]:
+    """Constants that the program returns as they are; ExecuTorch cannot move those away."""
+    return _constants(program) & set(program.graph.output_node().all_input_nodes)
+
+
+def _cannot_cross(node: Node, target: Target) -> str | None:
+    value = node.meta.get("val")
+    if isinstance(value, (tuple, list)):
+        return None  # its getitems cross instead
+    if not isinstance(value, torch.Tensor):
+        return f"is a {type(value).__name__}, not a tensor"
+    if border_type(value.dtype, target) is None:
+        return f"has dtype {str(value.dtype).removeprefix('torch.')}, which Core ML does not take"
+    return None
+
+
+def _moves_data(node: Node) -> bool:
+    rule = TABLE.get(normalise(node.target))
+    return node.target is operator.getitem or (rule is not None and rule.moves_data)
+
+
+def _aliases(op: Any) -> bool:
+    """ExecuTorch keeps no op whole that may return a view: the edge dialect has copies instead."""
+    return any(ret.alias_info is not None for ret in op._schema.returns)
+
+
+def _known_ops(names: Iterable[str]) -> frozenset[Any]:
+    """The overloads that the names stand for, in any of the documented spellings."""
+    spellings: dict[str, Any] = {}
+    for op in TABLE:
+        name = str(op).lower()
+        spellings[name] = spellings[name.split(".", 1)[1]] = op
+    unknown = [name for name in names if name.lower() not in spellings]
+    if unknown:
+        raise OptionsError(
+            f"skip_ops_for_coreml_delegation names unknown ops: {', '.join(unknown)}",
+            hint='write them as "aten.add.Tensor"; ops without a rule are never delegated anyway',
+        )
+    return frozenset(spellings[name.lower()] for name in names)
+
+
+def _not_full(report: Report) -> UnsupportedOp:
+    listed = "\n".join(f"  {decision}" for decision in report.refused)
+    return UnsupportedOp(
+        f"{len(report.refused)} node(s) cannot run in Core ML:\n{listed}",
+        hint="rewrite those lines, or set lower_full_graph=False to run them outside the delegate",
+    )

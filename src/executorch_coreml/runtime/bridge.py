@@ -1,0 +1,156 @@
+"""Between the plugin and the engine: bytes in, models out; tensors in, tensors out.
+
+The functions here are what the plugin calls. Whatever they raise becomes the ``__cause__`` of the
+``RuntimeError`` that ExecuTorch raises. Tensors cross the border as the stock Core ML delegate
+passes them: by position, converted to the types the ML Program declares and back, rank 0 as
+shape [1], and outputs of dynamic shape resized after the run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from executorch_coreml import options
+from executorch_coreml.errors import ProgramError, RunError
+from executorch_coreml.mil.bundle import read_payload
+from executorch_coreml.runtime import settings
+
+if TYPE_CHECKING:
+    from executorch_coreml.engine.model import Model, State
+    from executorch_coreml.mil.types import Feature
+    from executorch_coreml.runtime._native import ExecutionContext, NamedData
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+# The runtime spec (given when a program is loaded) that overrides the compile spec of the program.
+_COMPUTE_UNIT = "compute_unit"
+_RUN_EVENT = "CoreMLBackend.execute"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedModel:
+    """One delegate of one loaded Method, with its own state."""
+
+    model: Model
+    state: State
+
+    @property
+    def num_inputs(self) -> int:
+        """Tells the plugin which of the delegate's arguments are inputs."""
+        return len(self.model.inputs)
+
+
+def init(
+    processed: memoryview,
+    specs: Mapping[str, bytes],
+    method_name: str,
+    named_data: NamedData,
+    runtime_specs: Mapping[str, bool | int | str],
+) -> LoadedModel:
+    """Makes a delegate payload runnable.
+
+    Args:
+        processed: The payload. What the model keeps of it stays valid as long as the Method.
+        specs: The compile specs in the program.
+        method_name: The method being loaded.
+        named_data: The program's named data, where multifunction models are.
+        runtime_specs: Options of this load. ``compute_unit``, and the fields of
+            :class:`~executorch_coreml.runtime.settings.Settings`; others are for the device.
+
+    Raises:
+        PayloadError, ProgramError, RunError, OptionsError: The payload cannot be run.
+    """
+    # Here and not above: importing OpenVINO takes longer than all the rest of this package.
+    from executorch_coreml.engine.model import Model
+
+    chosen = {name: value for name, value in runtime_specs.items() if name in settings.NAMES}
+    wanted = settings.defaults().updated(chosen)
+    unit = _compute_unit(specs, runtime_specs)
+    bundle = read_payload(processed, named_data, method_name)
+    model = Model(
+        bundle, precision=wanted.precision, compute_unit=unit.value, threads=wanted.threads
+    )
+    return LoadedModel(model, model.make_state())
+
+
+def execute(loaded: LoadedModel, args: tuple[memoryview, ...], context: ExecutionContext) -> None:
+    """Runs a delegate once.
+
+    Args:
+        loaded: What :func:`init` returned.
+        args: Views of the inputs (read-only), then of the outputs; valid during this call.
+        context: The runtime's side of this run.
+
+    Raises:
+        InputError, RunError: The inputs do not fit the model, or its outputs not the program.
+    """
+    start = time.perf_counter_ns() if context.tracing else 0
+    model = loaded.model
+    num_inputs = len(model.inputs)
+    if len(args) != num_inputs + len(model.outputs):
+        raise ProgramError(
+            f"the program passes {len(args)} tensors to a model with {num_inputs} inputs and "
+            f"{len(model.outputs)} outputs"
+        )
+    results = model.run([_input(view) for view in args[:num_inputs]], loaded.state)
+    for index, (result, view) in enumerate(zip(results, args[num_inputs:], strict=True)):
+        _output(index, result, view, model.outputs[index], context)
+    if start:
+        context.log_event(_RUN_EVENT, start, time.perf_counter_ns())
+
+
+def destroy(loaded: LoadedModel) -> None:
+    """The Method is gone. Dropping the last reference frees the model; nothing else to do."""
+
+
+def set_option(chosen: Mapping[str, bool | int | str]) -> None:
+    """ExecuTorch's ``set_option("CoreMLBackend", ...)``, which only C++ programs can call."""
+    settings.configure(**chosen)
+
+
+def _compute_unit(
+    specs: Mapping[str, bytes], runtime_specs: Mapping[str, bool | int | str]
+) -> options.ComputeUnit:
+    given = runtime_specs.get(_COMPUTE_UNIT)
+    if given is None:
+        given = bytes(specs.get(options.COMPUTE_UNITS, b"all")).decode("utf-8", "replace")
+    return options.compute_unit(given)
+
+
+def _input(view: memoryview) -> Array:
+    """An input as the engine takes it, which converts it to the declared type.
+
+    Always a copy: the view's memory is the runtime's again after the run, whereas the engine's
+    requests refer to the arrays of their last run.
+    """
+    return np.array(view, ndmin=1, order="C")
+
+
+def _output(
+    index: int, result: Array, view: memoryview, feature: Feature, context: ExecutionContext
+) -> None:
+    """Copies a result to the runtime's tensor, converted to its type.
+
+    Raises:
+        RunError: The result has another rank, or more elements than ExecuTorch planned memory for.
+    """
+    target = np.asarray(view)
+    if target.ndim == 0 and result.size == 1:
+        result = result.reshape(())
+    elif target.shape != result.shape:
+        try:
+            target = np.asarray(context.resize(index, result.shape))
+        except ValueError as cause:
+            raise RunError(
+                f"output {feature.name!r} has shape {list(result.shape)}, but the program expects "
+                f"{list(target.shape)}: {cause}"
+            ) from cause
+    if result.dtype != target.dtype:
+        with np.errstate(over="ignore", invalid="ignore"):
+            result = result.astype(target.dtype)
+    np.copyto(target, result)

@@ -1,0 +1,19 @@
+// std::cout and std::cerr, against ExecuTorch's Python bindings.
+//
+// During each call the bindings (executorch 1.5.1) point both streams to a buffer on the caller's
+// stack, and at the end put back what they found. That nests only while no other thread enters a
+// call, which holds for backends that keep the GIL. Ours runs Python code, so threads interleave:
+// one puts back the buffer of another that is gone, and the next write, or the flush at exit,
+// crashes. Hence the streams get their own buffers back before Python code runs, so that every
+// thread finds and puts back these. Drop this when the bindings stop swapping process-wide streams.
+#pragma once
+
+namespace executorch_coreml {
+
+// Takes the present buffers for the streams' own. To be called outside of ExecuTorch's calls.
+void remember_streams();
+
+// Gives the streams their own buffers back. The GIL must be held.
+void restore_streams();
+
+}  // namespace executorch_coreml

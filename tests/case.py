@@ -1,0 +1,166 @@
+"""Rows of the operator tests, and the one way to run them.
+
+A :class:`Case` says what a rule must compute, a :class:`Reject` what it must leave outside and
+why. Both go the whole way: ``torch.export``, ExecuTorch's lowering with our partitioner, and for
+cases the ExecuTorch runtime with our plugin.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from executorch.exir import to_edge_transform_and_lower
+
+import executorch_coreml.runtime  # noqa: F401  (registers the backend)
+from executorch_coreml import ComputePrecision, CoreMLBackend, CoreMLPartitioner
+
+FP32, FP16 = ComputePrecision.FLOAT32, ComputePrecision.FLOAT16
+
+
+@dataclass(frozen=True)
+class Case:
+    """One computation that must be delegated whole and equal eager PyTorch.
+
+    Attributes:
+        id: Unique within its file.
+        fn: A function of tensors or a module.
+        inputs: Its arguments; made from a fixed seed by :func:`randn` and friends.
+        covers: The overload(s) whose rule this case exercises; they must appear in the delegate.
+        rtol, atol: Tolerance in float32, relative to the largest expected magnitude and absolute.
+        half_rtol, half_atol: The same in faithful fp16.
+        half: False leaves the fp16 run out; ``why`` must then say why.
+    """
+
+    id: str
+    fn: Callable[..., Any]
+    inputs: tuple[Any, ...]
+    covers: Any
+    rtol: float = 1e-5
+    atol: float = 1e-6
+    half_rtol: float = 4e-3
+    half_atol: float = 1e-3
+    half: bool = True
+    why: str = ""
+
+    @property
+    def ops(self) -> tuple[Any, ...]:
+        return self.covers if isinstance(self.covers, tuple) else (self.covers,)
+
+
+@dataclass(frozen=True)
+class Reject:
+    """One call that must stay outside, with a reason that contains ``reason``."""
+
+    id: str
+    fn: Callable[..., Any]
+    inputs: tuple[Any, ...]
+    covers: Any
+    reason: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def _generator(shape: Sequence[int]) -> torch.Generator:
+    return torch.Generator().manual_seed(hash(tuple(shape)) % 2**31)
+
+
+def randn(*shape: int, scale: float = 1.0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Normal values, the same for the same shape in every process."""
+    return (torch.randn(shape, generator=_generator(shape)) * scale).to(dtype)
+
+
+def uniform(*shape: int, low: float, high: float) -> torch.Tensor:
+    """Evenly spread values in [low, high)."""
+    return torch.rand(shape, generator=_generator(shape)) * (high - low) + low
+
+
+def randint(
+    *shape: int, low: int = -10, high: int = 10, dtype: torch.dtype = torch.int64
+) -> torch.Tensor:
+    return torch.randint(low, high, shape, generator=_generator(shape)).to(dtype)
+
+
+def randbool(*shape: int) -> torch.Tensor:
+    return torch.rand(shape, generator=_generator(shape)) > 0.5
+
+
+class _Function(torch.nn.Module):
+    def __init__(self, fn: Callable[..., Any]):
+        super().__init__()
+        self.fn = fn
+
+    def forward(self, *args: Any) -> Any:
+        return self.fn(*args)
+
+
+def export(fn: Callable[..., Any], inputs: tuple[Any, ...]) -> torch.export.ExportedProgram:
+    module = fn if isinstance(fn, torch.nn.Module) else _Function(fn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.export.export(module.eval(), inputs, strict=False)
+
+
+def lower(
+    program: torch.export.ExportedProgram, precision: ComputePrecision = FP32, **options: Any
+) -> tuple[Any, CoreMLPartitioner]:
+    """(executorch program manager, partitioner with its report)."""
+    specs = CoreMLBackend.generate_compile_specs(compute_precision=precision, **options)
+    partitioner = CoreMLPartitioner(compile_specs=specs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        edge = to_edge_transform_and_lower(program, partitioner=[partitioner])
+        return edge.to_executorch(), partitioner
+
+
+def execute(pte: bytes, inputs: tuple[Any, ...]) -> list[Any]:
+    """Runs method ``forward`` in the ExecuTorch runtime."""
+    from executorch.runtime import Runtime
+
+    method = Runtime.get().load_program(pte).load_method("forward")
+    return [
+        out.clone() if isinstance(out, torch.Tensor) else out for out in method.execute(inputs)
+    ]
+
+
+def flat(value: Any) -> list[Any]:
+    return torch.utils._pytree.tree_leaves(value)
+
+
+def assert_close(got: Any, expected: torch.Tensor, rtol: float, atol: float, what: str) -> None:
+    """|got - expected| <= atol + rtol * max|expected|, same shape and dtype; NaN equals NaN."""
+    assert got.shape == expected.shape, f"{what}: shape {got.shape}, expected {expected.shape}"
+    assert got.dtype == expected.dtype, f"{what}: dtype {got.dtype}, expected {expected.dtype}"
+    if not expected.dtype.is_floating_point:
+        assert torch.equal(got, expected), f"{what}: integer results differ"
+        return
+    finite = expected[torch.isfinite(expected)].abs()
+    bound = atol + rtol * (finite.max().item() if finite.numel() else 0.0)
+    torch.testing.assert_close(got, expected, rtol=0, atol=bound, equal_nan=True, msg=lambda m: f"{what}: {m}")
+
+
+def run_case(case: Case, precision: ComputePrecision) -> None:
+    program = export(case.fn, case.inputs)
+    lowered, partitioner = lower(program, precision)
+    report = partitioner.report
+    assert not report.refused, str(report)
+    assert report.delegates == 1, str(report)
+    present = {decision.location.op for decision in report}
+    for op in case.ops:
+        assert str(op) in present, f"{op} is not among the delegated ops {sorted(present)}"
+    expected = flat(case.fn(*case.inputs))
+    got = execute(lowered.buffer, tuple(flat(case.inputs)))
+    assert len(got) == len(expected)
+    half = precision is FP16
+    for index, (one, other) in enumerate(zip(got, expected, strict=True)):
+        rtol, atol = (case.half_rtol, case.half_atol) if half else (case.rtol, case.atol)
+        assert_close(one, other, rtol, atol, f"output {index}")
+
+
+def run_reject(reject: Reject) -> None:
+    _, partitioner = lower(export(reject.fn, reject.inputs), **reject.options)
+    reasons = {d.location.op: d.reason for d in partitioner.report.refused}
+    assert str(reject.covers) in reasons, f"{reject.covers} was delegated"
+    assert reject.reason in reasons[str(reject.covers)], reasons[str(reject.covers)]

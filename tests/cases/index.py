@@ -1,0 +1,161 @@
+"""Rows for ops/index.py."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from case import Case, Reject, randbool, randint, randn
+from cases._moved import moved
+
+aten = torch.ops.aten
+EMBEDDING, INDEX, GATHER = aten.embedding.default, aten.index.Tensor, aten.gather.default
+SELECT, TOPK, SORT = aten.index_select.default, aten.topk.default, aten.sort.default
+ARGSORT, ONE_HOT = aten.argsort.default, aten.one_hot.default
+
+
+def at(*shape: int, low: int = 0, high: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
+    return randint(*shape, low=low, high=high, dtype=dtype)
+
+
+def shuffled(*shape: int) -> torch.Tensor:
+    """Values that fp16 tells apart: the order of equal ones is nobody's promise."""
+    count = int(torch.tensor(shape).prod())
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(count))
+    return order.reshape(shape) * 0.5 - 3
+
+
+ROWS: list[Case | Reject] = [
+    moved("embedding", EMBEDDING, F.embedding, at(2, 3, high=5), randn(5, 4)),
+    moved("embedding-rank0", EMBEDDING, F.embedding, at(high=5), randn(5, 4)),
+    moved("embedding-int32", EMBEDDING, F.embedding, at(3, high=5, dtype=torch.int32), randn(5, 4)),
+    moved(
+        "embedding-padding",
+        EMBEDDING,
+        lambda i, w: F.embedding(i, w, 0),
+        at(3, high=5),
+        randn(5, 4),
+    ),
+    Case(
+        "embedding-weight",
+        torch.nn.Sequential(torch.nn.Embedding(6, 3), torch.nn.ReLU()),
+        (at(2, 2, high=6),),
+        covers=EMBEDDING,
+    ),
+    moved("select", SELECT, lambda x, i: x.index_select(1, i), randn(2, 4), at(3, high=4)),
+    moved(
+        "select-negative-dim",
+        SELECT,
+        lambda x, i: x.index_select(-2, i),
+        randn(3, 4),
+        at(2, high=3),
+    ),
+    moved("select-rank0-index", SELECT, lambda x, i: x.index_select(0, i), randn(3, 4), at(high=3)),
+    moved("select-rank0", SELECT, lambda x, i: x.index_select(0, i), randn(), at(1, high=1)),
+    moved("select-int", SELECT, lambda x, i: x.index_select(0, i), randint(3, 2), at(2, high=3)),
+    moved("select-bool", SELECT, lambda x, i: x.index_select(0, i), randbool(3, 2), at(2, high=3)),
+    moved("gather", GATHER, lambda x, i: x.gather(1, i), randn(2, 4), at(2, 3, high=4)),
+    moved(
+        "gather-smaller", GATHER, lambda x, i: x.gather(-1, i), randn(3, 4, 2), at(2, 2, 3, high=2)
+    ),
+    moved("gather-rank0", GATHER, lambda x, i: x.gather(0, i), randn(), at(high=1)),
+    moved("gather-int", GATHER, lambda x, i: x.gather(0, i), randint(3, 2), at(2, 2, high=3)),
+    moved("gather-bool", GATHER, lambda x, i: x.gather(0, i), randbool(3, 2), at(2, 2, high=3)),
+    moved(
+        "take-along-dim", GATHER, lambda x, i: x.take_along_dim(i, 1), randn(2, 4), at(2, 3, high=4)
+    ),
+    moved("index", INDEX, lambda x, i: x[i], randn(4, 3), at(2, 2, low=-4, high=4)),
+    moved("index-rank0", INDEX, lambda x, i: aten.index(x, [i]), randn(4, 3), at(1, low=-4, high=4).squeeze()),
+    moved("index-to-rank0", INDEX, lambda x, i: aten.index(x, [i]), randn(4), torch.tensor(-2)),
+    moved("index-second", INDEX, lambda x, i: x[:, i], randn(2, 4, 3), at(5, low=-4, high=4)),
+    moved("index-last", INDEX, lambda x, i: x[..., i], randn(2, 4), at(2, 3, low=-4, high=4)),
+    moved("index-constant", INDEX, lambda x: x[:, [2, -1, 0]], randn(2, 4)),
+    moved("index-two-constants", INDEX, lambda x: x[[0, -1], [1, -2]], randn(2, 4)),
+    moved(
+        "index-two",
+        INDEX,
+        lambda x, i, j: x[i, j],
+        randn(3, 4, 2),
+        at(2, 1, low=-3, high=3),
+        at(5, low=-4, high=4),
+    ),
+    moved(
+        "index-mixed-constant",
+        INDEX,
+        lambda x, i: x[i, torch.tensor([0, -1])],
+        randn(3, 4),
+        at(2, low=-3, high=3),
+    ),
+    moved(
+        "index-two-inner",
+        INDEX,
+        lambda x, i, j: x[:, i, j],
+        randn(2, 3, 4, 2),
+        at(5, low=-3, high=3),
+        at(5, low=-4, high=4),
+    ),
+    moved(
+        "index-apart",
+        INDEX,
+        lambda x, i, j: x[i, :, j],
+        randn(3, 2, 4),
+        at(5, low=-3, high=3),
+        at(5, low=-4, high=4),
+    ),
+    moved(
+        "index-apart-inner",
+        INDEX,
+        lambda x, i, j: x[:, i, :, j],
+        randn(2, 3, 2, 4),
+        at(2, 1, low=-3, high=3),
+        at(3, low=-4, high=4),
+    ),
+    moved("index-int", INDEX, lambda x, i: x[i], randint(4, 2), at(3, low=-4, high=4)),
+    moved("index-bool", INDEX, lambda x, i: x[i], randbool(4, 2), at(3, low=-4, high=4)),
+    moved(
+        "unsafe-index",
+        aten._unsafe_index.Tensor,
+        lambda x, i: aten._unsafe_index(x, [None, i]),
+        randn(2, 4),
+        at(3, high=4),
+    ),
+    Case("one-hot", lambda i: F.one_hot(i, 5), (at(2, 3, high=5),), covers=ONE_HOT),
+    Case("one-hot-rank0", lambda i: F.one_hot(i, 5), (at(high=5),), covers=ONE_HOT),
+    Case("topk", lambda x: x.topk(3), (shuffled(2, 8),), covers=TOPK),
+    Case("topk-smallest", lambda x: x.topk(2, 0, largest=False), (shuffled(5, 3),), covers=TOPK),
+    Case("topk-int", lambda x: x.topk(2), (shuffled(2, 8).mul(2).long(),), covers=TOPK),
+    Case("topk-rank0", lambda x: x.topk(1), (randn(),), covers=TOPK),
+    Case("topk-values-only", lambda x: x.topk(2, -2)[0], (shuffled(4, 3),), covers=TOPK),
+    Case("sort", torch.sort, (shuffled(3, 5),), covers=SORT),
+    Case("sort-descending", lambda x: x.sort(0, descending=True), (shuffled(5, 2),), covers=SORT),
+    Case("sort-int", lambda x: x.sort(-1), (shuffled(2, 7).mul(2).int(),), covers=SORT),
+    Case("sort-rank0", torch.sort, (randn(),), covers=SORT),
+    Case(
+        "sort-not-stable",
+        lambda x: torch.sort(x, stable=False),
+        (shuffled(3, 5),),
+        covers=aten.sort.stable,
+    ),
+    Case("argsort", torch.argsort, (shuffled(3, 5),), covers=ARGSORT),
+    Case(
+        "argsort-descending",
+        lambda x: x.argsort(0, descending=True),
+        (shuffled(5, 2),),
+        covers=ARGSORT,
+    ),
+    Case("argsort-rank0", torch.argsort, (randn(),), covers=ARGSORT),
+    Reject(
+        "sort-stable",
+        lambda x: torch.sort(x, stable=True)[0],
+        (shuffled(3, 5),),
+        covers=aten.sort.stable,
+        reason="stable must be one of None, False",
+    ),
+    Reject(
+        "index-by-mask",
+        lambda x, m: x[m].relu(),
+        (randn(4), randbool(4)),
+        covers=INDEX,
+        reason="dynamic shape",
+    ),
+]

@@ -1,0 +1,183 @@
+"""Rows for ops/linear.py."""
+
+from __future__ import annotations
+
+import torch
+from case import Case, Reject, randint, randn
+from torch import nn
+
+aten = torch.ops.aten
+
+
+class Weighted(nn.Module):
+    """A function of the inputs and of parameters of the given shapes."""
+
+    def __init__(self, fn, *shapes, dtype=torch.float32):
+        super().__init__()
+        self.fn = fn
+        self.weights = nn.ParameterList(randn(*shape, dtype=dtype) for shape in shapes)
+
+    def forward(self, *inputs):
+        return self.fn(*inputs, *self.weights)
+
+
+def _linear(bias=True, rank=2):
+    shapes = [(3, 4)] if rank == 2 else [(4,)]
+    return Weighted(nn.functional.linear, *shapes, *([(3,)] if bias else []))
+
+
+class Large(nn.Module):
+    """A linear layer whose weight fp16 cannot hold, while its results are ordinary."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(randn(3, 4, scale=1e5))
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.weight)
+
+
+PRODUCTS = [
+    (torch.matmul, (4,), (4,), aten.matmul.default),
+    (torch.matmul, (4,), (4, 3), aten.matmul.default),
+    (torch.matmul, (2, 4), (4,), aten.matmul.default),
+    (torch.matmul, (5, 2, 4), (4,), aten.matmul.default),
+    (torch.matmul, (4,), (5, 4, 3), aten.matmul.default),
+    (torch.matmul, (5, 2, 4), (4, 3), aten.matmul.default),
+    (torch.matmul, (2, 1, 2, 4), (3, 4, 5), aten.matmul.default),
+    (torch.matmul, (2, 1, 3, 2, 4), (2, 1, 4, 5), aten.matmul.default),
+    (torch.mm, (2, 4), (4, 3), aten.mm.default),
+    (torch.bmm, (5, 2, 4), (5, 4, 3), aten.bmm.default),
+    (torch.mv, (2, 4), (4,), aten.mv.default),
+    (torch.dot, (4,), (4,), aten.dot.default),
+]
+BIASES = [(3,), (1, 3), (2, 1), (2, 3), (1,), ()]
+
+ROWS: list[Case | Reject] = [
+    *(
+        Case(
+            f"linear rank {len(shape)} bias={bias}",
+            _linear(bias),
+            (randn(*shape),),
+            aten.linear.default,
+        )
+        for shape in [(4,), (2, 4), (5, 2, 4), (2, 3, 2, 4), (2, 1, 3, 2, 4)]
+        for bias in (True, False)
+    ),
+    Case(
+        "linear weight at run time",
+        nn.functional.linear,
+        (randn(5, 2, 4), randn(3, 4), randn(3)),
+        aten.linear.default,
+    ),
+    Case(
+        "linear weight vector", _linear(bias=False, rank=1), (randn(2, 4),), aten.linear.default
+    ),
+    Case(
+        "linear computed weight",
+        Weighted(lambda x, w: nn.functional.linear(x, w + w), (3, 4)),
+        (randn(2, 4),),
+        aten.linear.default,
+    ),
+    Case(
+        "linear float16",
+        Weighted(nn.functional.linear, (3, 4), (3,), dtype=torch.float16),
+        (randn(2, 4, dtype=torch.float16),),
+        aten.linear.default,
+        rtol=1e-3,  # fp16 is the dtype of the model
+    ),
+    Case(
+        "linear weight beyond fp16",
+        Large(),
+        (randn(2, 4, scale=1e-3),),
+        aten.linear.default,
+    ),
+    *(
+        Case(f"{op} {x}x{y}", fn, (randn(*x), randn(*y, scale=0.5)), op)
+        for fn, x, y, op in PRODUCTS
+    ),
+    *(
+        Case(f"{op} by a weight", Weighted(fn, y), (randn(*x),), op)
+        for fn, x, y, op in PRODUCTS
+        if fn is not torch.matmul
+    ),
+    Case(
+        "matmul transposed input",
+        lambda x, y: torch.matmul(x, y.transpose(-1, -2)),
+        (randn(2, 3, 4), randn(2, 5, 4)),
+        aten.matmul.default,
+    ),
+    *(
+        Case(
+            f"addmm weights bias {shape}",
+            Weighted(lambda x, w, b: torch.addmm(b, x, w), (4, 3), shape),
+            (randn(2, 4),),
+            aten.addmm.default,
+        )
+        for shape in BIASES
+    ),
+    *(
+        Case(
+            f"addmm inputs bias {shape}",
+            lambda b, x, w: torch.addmm(b, x, w, beta=0.5, alpha=2),
+            (randn(*shape), randn(2, 4), randn(4, 3)),
+            aten.addmm.default,
+        )
+        for shape in BIASES
+    ),
+    Case(
+        "addmm weights scaled",
+        Weighted(lambda x, w, b: torch.addmm(b, x, w, beta=-2, alpha=0.5), (4, 3), (3,)),
+        (randn(2, 4),),
+        aten.addmm.default,
+    ),
+    Case(
+        "addmm beta 0 ignores NaN",
+        lambda b, x, w: torch.addmm(b, x, w, beta=0),
+        (torch.full((3,), float("nan")), randn(2, 4), randn(4, 3)),
+        aten.addmm.default,
+    ),
+    Case(
+        "addmm alpha keeps large products in fp16",
+        lambda b, x, w: torch.addmm(b, x, w, alpha=2**-8),
+        (randn(3), randn(2, 4, scale=1000.0), randn(4, 3, scale=1000.0)),
+        aten.addmm.default,
+    ),
+    Case(
+        "baddbmm",
+        torch.baddbmm,
+        (randn(2, 1, 5), randn(2, 3, 4), randn(2, 4, 5)),
+        aten.baddbmm.default,
+    ),
+    Case(
+        "baddbmm scaled",
+        lambda a, b, c: torch.baddbmm(a, b, c, beta=2.5, alpha=0.5),
+        (randn(5), randn(2, 3, 4), randn(2, 4, 5)),
+        aten.baddbmm.default,
+    ),
+    *(
+        Case(
+            f"cdist p={p} {x}",
+            lambda x, y, p=p: torch.cdist(x, y, p=p),
+            (randn(*x, scale=scale), randn(*y, scale=scale)),
+            aten.cdist.default,
+        )
+        for p in (1.0, 2.0, float("inf"))
+        for x, y, scale in [((3, 4), (5, 4), 1.0), ((2, 3, 4), (2, 5, 4), 500.0)]
+    ),
+    Reject("integer product", torch.mm, (randint(2, 3), randint(3, 2)), aten.mm.default, "int64"),
+    Reject(
+        "cdist p=3",
+        lambda x, y: torch.cdist(x, y, p=3.0),
+        (randn(3, 4), randn(5, 4)),
+        aten._cdist_forward.default,
+        "p must be one of",
+    ),
+    Reject(
+        "cdist rank 5",
+        torch.cdist,
+        (randn(1, 1, 1, 3, 4), randn(1, 1, 1, 5, 4)),
+        aten._cdist_forward.default,
+        "rank 5",
+    ),
+]

@@ -1,0 +1,180 @@
+"""Rows of the kernel tests, and the one way to run them.
+
+A row builds one MIL op with coremltools' builder. The program is serialised by coremltools, read
+by our reader and run by the engine in fp32 and in fp16. What it must give comes from elsewhere:
+from coremltools' own ``value_inference`` of the same op on constants, or from a reference in the
+row, on numpy or torch.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+with warnings.catch_warnings():
+    # coremltools warns about versions and missing macOS libraries as it is imported.
+    warnings.simplefilter("ignore")
+    logging.getLogger("coremltools").setLevel(logging.ERROR)
+    import coremltools as ct
+    from coremltools.converters.mil.mil import Builder as mb
+    from coremltools.converters.mil.mil import types
+
+from executorch_coreml.engine.model import Model
+
+# coremltools collects garbage in every conversion, which takes longer than the conversion.
+gc.collect()
+gc.freeze()
+
+_TYPES = {"float32": types.fp32, "float16": types.fp16, "int32": types.int32, "bool": types.int32}
+
+# Builds the op: the builder, the float type, the inputs -> one variable or several.
+Build = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class KernelCase:
+    """One op call.
+
+    Attributes:
+        id: Unique within its file.
+        covers: The MIL op.
+        build: ``build(mb, t, *variables)``; ``t`` makes a constant of the float type under test.
+        inputs: float32, int32 or bool arrays; float ones become float16 in the fp16 run.
+        expect: The reference on numpy arrays, float ones as float32; None takes coremltools' own
+            ``value_inference``.
+        target: The deployment target whose opset is used.
+        rtol, atol: Tolerance in fp32; in fp16 it is one unit in the last place on top.
+        half: False leaves the fp16 run out; ``why`` must then say why.
+    """
+
+    id: str
+    covers: str
+    build: Build
+    inputs: tuple[np.ndarray, ...]
+    expect: Callable[..., Any] | None = None
+    target: str = "iOS18"
+    rtol: float = 1e-5
+    atol: float = 1e-6
+    half: bool = True
+    why: str = ""
+
+
+def randn(*shape: int, scale: float = 1.0) -> np.ndarray:
+    """Normal values, the same for the same shape in every process."""
+    return (np.random.default_rng(shape).standard_normal(shape) * scale).astype(np.float32)
+
+
+def uniform(*shape: int, low: float, high: float) -> np.ndarray:
+    """Evenly spread values in [low, high)."""
+    return np.random.default_rng(shape).uniform(low, high, shape).astype(np.float32)
+
+
+def ints(*values: Any) -> np.ndarray:
+    return np.array(values, np.int32)
+
+
+def bools(*values: Any) -> np.ndarray:
+    return np.array(values, np.bool_)
+
+
+def convert(program: Any, path: Path, target: str = "iOS18") -> Path:
+    """Serialise a builder program as it is, without any pass, to ``path``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = ct.convert(
+            program,
+            source="milinternal",
+            convert_to="mlprogram",
+            pass_pipeline=ct.PassPipeline.EMPTY,
+            skip_model_load=True,
+            minimum_deployment_target=getattr(ct.target, target),
+        )
+        model.save(str(path))
+    return path
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+
+
+def _program(case: KernelCase, arrays: list[np.ndarray], kind: type) -> Any:
+    """The case as a program of its inputs. Core ML has no bool inputs: they come as int32."""
+    specs = [mb.TensorSpec(a.shape, dtype=_TYPES[a.dtype.name]) for a in arrays]
+    names = ", ".join(f"x{i}" for i in range(len(arrays)))
+
+    def body(*variables: Any) -> Any:
+        cast = [
+            mb.cast(x=v, dtype="bool") if a.dtype == np.bool_ else v
+            for v, a in zip(variables, arrays, strict=True)
+        ]
+        return case.build(mb, kind, *cast)
+
+    scope: dict[str, Any] = {"body": body}
+    exec(f"def function({names}): return body({names})", scope)  # the builder counts parameters
+    target = getattr(ct.target, case.target)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy's, about overflow and the like
+        return mb.program(input_specs=specs, opset_version=target)(scope["function"])
+
+
+def _inferred(case: KernelCase, arrays: list[np.ndarray], kind: Any) -> tuple[Any, ...]:
+    """What coremltools computes for the op when all its inputs are constants."""
+    found: list[Any] = []
+
+    @mb.program(input_specs=[mb.TensorSpec((1,))], opset_version=getattr(ct.target, case.target))
+    def program(unused: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy's, about overflow and the like
+            made = case.build(mb, kind, *[mb.const(val=array) for array in arrays])
+        found.extend(variable.val for variable in _as_tuple(made))
+        return unused
+
+    assert all(value is not None for value in found), "coremltools infers no value for this op"
+    return tuple(found)
+
+
+def run_case(case: KernelCase, half: bool, directory: Path) -> None:
+    """Run a row and compare.
+
+    The fp16 expectation is computed in float32 from inputs and constants rounded to fp16, and
+    rounded at the end: what the engine promises of one op.
+    """
+    kind = np.float16 if half else np.float32
+    arrays = [a.astype(kind) if a.dtype.kind == "f" else a for a in case.inputs]
+    path = convert(_program(case, arrays, kind), directory / "m.mlpackage", case.target)
+    fed = [a.astype(np.int32) if a.dtype == np.bool_ else a for a in arrays]
+    got = Model(path).run(fed)
+
+    wide = [a.astype(np.float32) if a.dtype.kind == "f" else a for a in arrays]
+    if case.expect is None:
+        want = _inferred(case, wide, lambda value: np.asarray(value, kind).astype(np.float32))
+    else:
+        with np.errstate(all="ignore"):
+            want = _as_tuple(case.expect(*wide))
+    assert len(got) == len(want)
+    for mine, theirs in zip(got, want, strict=True):
+        _compare(case, mine, np.asarray(theirs), half)
+
+
+def _compare(case: KernelCase, got: np.ndarray, want: np.ndarray, half: bool) -> None:
+    if got.size == want.size == 1:
+        want = want.reshape(got.shape)  # Core ML gives scalars as tensors of one element
+    assert got.shape == want.shape
+    if want.dtype.kind != "f":
+        assert np.array_equal(got.astype(np.int64), want.astype(np.int64)), (got, want)
+        return
+    if not half:
+        np.testing.assert_allclose(got, want.astype(np.float32), case.rtol, case.atol)
+        return
+    with np.errstate(over="ignore"):
+        rounded = want.astype(np.float16).astype(np.float32)
+    np.testing.assert_allclose(
+        got.astype(np.float32), rounded, rtol=2**-10 + case.rtol, atol=2**-24 + case.atol
+    )

@@ -1,0 +1,54 @@
+"""The same model gives the same bytes: in two processes, under two hash seeds, twice in one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+
+import torch
+from case import export, lower, randn
+
+SCRIPT = """
+import hashlib, torch
+from case import export, lower, randn
+from transformers import MobileNetV2Config, MobileNetV2ForImageClassification
+torch.manual_seed(0)
+config = MobileNetV2Config(image_size=64, depth_multiplier=0.35, num_labels=10)
+model = MobileNetV2ForImageClassification(config).eval()
+lowered, partitioner = lower(export(model, (randn(1, 3, 64, 64),)))
+print(partitioner.report.delegates, hashlib.sha256(lowered.buffer).hexdigest())
+"""
+
+
+def _in_a_process(seed: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        env={**os.environ, "PYTHONHASHSEED": seed},
+        cwd=os.path.dirname(__file__),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines()[-1]
+
+
+def test_two_processes_two_hash_seeds_same_pte() -> None:
+    first, second = _in_a_process("1"), _in_a_process("20260827")
+    assert first == second
+    assert first.startswith("1 ")
+
+
+def _digest(bias: float) -> tuple[str, bytes]:
+    model = torch.nn.Sequential(torch.nn.Linear(4, 64), torch.nn.ReLU())
+    torch.nn.init.constant_(model[0].weight, 0.5)
+    torch.nn.init.constant_(model[0].bias, bias)
+    pte = lower(export(model, (randn(2, 4),)))[0].buffer
+    return hashlib.sha256(pte).hexdigest(), pte
+
+
+def test_twice_in_one_process_and_the_identifier_follows_the_weights() -> None:
+    (first, _), (again, _), (other, _) = _digest(0.25), _digest(0.25), _digest(0.5)
+    assert first == again
+    assert first != other

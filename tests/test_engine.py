@@ -1,0 +1,444 @@
+"""The engine around the kernels: rounding, loading, the border of a model, states, threads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import pytest
+from openvino import opset15 as ops
+
+from executorch_coreml.engine.kernels.operand import node, shared_nodes
+from executorch_coreml.engine.model import Model
+from executorch_coreml.engine.precision import configuration, core, round_to_fp16
+from executorch_coreml.errors import InputError, MissingKernel, ProgramError
+from executorch_coreml.mil.types import (
+    Block,
+    Bundle,
+    Constant,
+    Description,
+    Feature,
+    Function,
+    Op,
+    Program,
+    Ref,
+    StateType,
+    TensorType,
+    Value,
+)
+from kernel_case import convert, ct, mb, types
+
+# --- rounding -----------------------------------------------------------------------------------
+
+
+def _graph(build: Callable[..., Any], *shapes: list[int]) -> Callable[..., np.ndarray]:
+    parameters = [ops.parameter(shape, ov.Type.f32) for shape in shapes]
+    result = ops.result(build(*(p.output(0) for p in parameters)))
+    model = core().compile_model(ov.Model([result], parameters, "m"), "CPU", configuration(None))
+    return lambda *arrays: model(list(arrays))[0]
+
+
+def _numpy_round(x: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return x.astype(np.float16).astype(np.float32)
+
+
+def _assert_same_bits(got: np.ndarray, want: np.ndarray) -> None:
+    nan = np.isnan(want)
+    assert np.isnan(got[nan]).all()
+    assert np.array_equal(got[~nan].view(np.uint32), want[~nan].view(np.uint32))
+
+
+def _structured() -> np.ndarray:
+    """All fp16 numbers, all midpoints of neighbours, both sides of each, and the special ones."""
+    half = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
+    finite = np.unique(half[np.isfinite(half)])
+    middle = ((finite[1:].astype(np.float64) + finite[:-1]) / 2).astype(np.float32)
+    points = np.concatenate([finite, middle])
+    up, down = np.float32(np.inf), np.float32(-np.inf)
+    special = np.float32(
+        [0.0, -0.0, 1e-45, -1e-45, 1e-40, 65504, 65519.996, 65520, 65536, 1e38, 3.4e38, up, np.nan]
+    )
+    return np.concatenate(
+        [half, points, np.nextafter(points, up), np.nextafter(points, down), special, -special]
+    )
+
+
+@pytest.mark.parametrize("exponent", [-15, -14, -13, 0, 15])
+def test_rounding_is_exact_for_every_mantissa(exponent: int) -> None:
+    """Scaling by two changes neither path of the formula, so these binades stand for all."""
+    bits = np.arange(2**23, dtype=np.uint32) | np.uint32((127 + exponent) << 23)
+    x = bits.view(np.float32)
+    rounded = _graph(round_to_fp16, [x.size])
+    for signed in (x, -x):
+        _assert_same_bits(rounded(signed), _numpy_round(signed))
+
+
+def test_rounding_is_exact_where_it_is_hard() -> None:
+    x = _structured()
+    _assert_same_bits(_graph(round_to_fp16, [x.size])(x), _numpy_round(x))
+
+
+def test_rounding_is_exact_on_random_bits() -> None:
+    bits = np.random.default_rng(7).integers(0, 2**32, 2**22, dtype=np.uint64).astype(np.uint32)
+    x = bits.view(np.float32)
+    _assert_same_bits(_graph(round_to_fp16, [x.size])(x), _numpy_round(x))
+
+
+def test_rounding_survives_fusion_with_neighbours() -> None:
+    """Scales by constants, sums and relu around it must not be merged into the formula."""
+    x = np.random.default_rng(1).standard_normal((4, 4096)).astype(np.float32) * 30
+    y = np.random.default_rng(2).standard_normal((4, 4096)).astype(np.float32)
+    third, seventh = np.float32(1 / 3), np.float32(1 / 7)
+
+    def build(a: ov.Output, b: ov.Output) -> ov.Node:
+        first = round_to_fp16(ops.multiply(a, third).output(0))
+        second = round_to_fp16(ops.multiply(first, seventh).output(0))
+        return ops.relu(round_to_fp16(ops.add(second, b).output(0)))
+
+    second = _numpy_round(_numpy_round(x * third) * seventh)
+    want = np.maximum(_numpy_round(second + y), 0)
+    assert np.array_equal(_graph(build, [4, 4096], [4, 4096])(x, y), want)
+
+
+def test_rounding_is_not_folded_into_weights() -> None:
+    """The product it rounds is the one that the same graph computes without it."""
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((8, 64)).astype(np.float32)
+    weight = ops.constant(rng.standard_normal((64, 32)).astype(np.float32))
+    bias = ops.constant(rng.standard_normal(32).astype(np.float32))
+
+    def linear(a: ov.Output) -> ov.Output:
+        return ops.add(ops.matmul(a, weight, False, False), bias).output(0)
+
+    plain = _graph(linear, [8, 64])(x)
+    rounded = _graph(lambda a: round_to_fp16(linear(a)), [8, 64])(x)
+    assert np.array_equal(rounded, _numpy_round(plain))
+
+
+# --- programs made by hand ----------------------------------------------------------------------
+
+FLOATS = TensorType("fp32", (2, 3))
+
+
+def _bundle(
+    *operations: Op, kind: TensorType = FLOATS, opset: str = "CoreML8", output: str = "y"
+) -> Bundle:
+    """One function ``main(x) -> output`` of the given ops."""
+    body = Block((), operations, (output,))
+    function = Function("main", opset, (Value("x", kind),), body)
+    shape = tuple(extent or 1 for extent in kind.shape)
+    made = {v.name: v.type for op in operations for v in op.outputs} | {"x": kind}
+    final = made.get(output, kind)
+    assert isinstance(final, TensorType)
+    border = Description((Feature("x", kind.dtype, shape),), (Feature(output, final.dtype, ()),))
+    names = {"main": ("x",)}, {"main": (output,)}
+    return Bundle(Program({"main": function}), {"main": border}, 9, "main", *names, "by hand")
+
+
+def _op(kind: str, output: str = "y", type: TensorType = FLOATS, **inputs: Any) -> Op:
+    arguments = {
+        name: (value if isinstance(value, (Ref, Constant)) else _constant(value),)
+        for name, value in inputs.items()
+    }
+    return Op(kind, arguments, (Value(output, type),))
+
+
+def _constant(value: Any) -> Constant:
+    array = np.asarray(value)
+    names = {"float32": "fp32", "float16": "fp16", "int64": "int32", "int32": "int32"}
+    return Constant(TensorType(names[array.dtype.name], array.shape), array)
+
+
+X = Ref("x")
+
+
+def test_missing_kernels_are_reported_together() -> None:
+    program = _bundle(_op("bogus", "a", x=X), _op("relu", "b", x=Ref("a")), _op("fake", x=Ref("b")))
+    with pytest.raises(MissingKernel) as caught:
+        Model(program)
+    assert caught.value.ops == ("main: bogus a", "main: fake y")
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        (_bundle(_op("relu", x=X, alpha=np.float32(1))), "unknown inputs ['alpha']"),
+        (_bundle(_op("add", x=X)), "lacks ['y']"),
+        (_bundle(_op("relu", x=Ref("z"))), "unknown value z"),
+        (_bundle(_op("relu", type=TensorType("fp32", (2, 4)), x=X)), "declares y as fp32[2, 4]"),
+        (_bundle(_op("relu", type=TensorType("fp32", (2, 3, 1)), x=X)), "declares y"),
+        (_bundle(_op("relu", type=TensorType("int32", (2, 3)), x=X)), "declares y as int32"),
+        (_bundle(_op("softmax", x=X, axis=np.int32(2))), "axis 2 is out of range"),
+        (_bundle(_op("add", x=X, y=np.zeros((4, 5), np.float32))), "cannot be built"),
+        (_bundle(_op("relu", x=X), output="z"), "output z is computed by no op"),
+        (
+            _bundle(_op("fill_like", ref_tensor=X, value=np.float32(0.5)), opset="CoreML5"),
+            "not in opset",
+        ),
+    ],
+)
+def test_malformed_programs_are_refused(program: Bundle, words: str) -> None:
+    with pytest.raises(ProgramError) as caught:
+        Model(program)
+    assert words in str(caught.value)
+    assert "function main" in str(caught.value)
+
+
+def test_topk_of_all_elements() -> None:
+    """coremltools documents k = -1 and cannot serialise it."""
+    pair = Op(
+        "topk",
+        {"x": (X,), "k": (_constant(np.int32(-1)),)},
+        (Value("y", FLOATS), Value("i", TensorType("int32", (2, 3)))),
+    )
+    x = np.float32([[1, 3, 2], [0, 0, 5]])
+    assert Model(_bundle(pair)).run([x])[0].tolist() == [[3, 2, 1], [5, 0, 0]]
+
+
+def test_an_input_may_be_the_output() -> None:
+    x = np.float32([[1, -0.0, np.nan], [np.inf, 2, 3]])
+    got = Model(_bundle(_op("identity", x=X))).run([x])[0]
+    assert np.array_equal(got.view(np.uint32), x.view(np.uint32))
+
+
+def test_a_weight_of_several_ops_is_one_node() -> None:
+    weight = np.zeros((2, 2), np.float16)
+    weight.flags.writeable = False
+    with shared_nodes():
+        assert node(weight).get_node().get_name() == node(weight).get_node().get_name()
+
+
+# --- precision ----------------------------------------------------------------------------------
+
+
+def _half_chain(path: Path) -> Path:
+    @mb.program(input_specs=[mb.TensorSpec((64,), dtype=types.fp16)], opset_version=ct.target.iOS18)
+    def program(x: Any) -> Any:
+        third = mb.mul(x=x, y=np.float16(1 / 3))
+        return mb.square(x=mb.relu(x=third), name="y")
+
+    return convert(program, path)
+
+
+def test_faithful_rounds_every_op_and_float32_only_the_border(tmp_path: Path) -> None:
+    path = _half_chain(tmp_path / "m.mlpackage")
+    x = np.random.default_rng(0).uniform(-900, 900, 64).astype(np.float16)
+    third = np.float32(np.float16(1 / 3))
+    with np.errstate(over="ignore"):
+        step = np.maximum((x.astype(np.float32) * third).astype(np.float16).astype(np.float32), 0)
+        faithful = (step * step).astype(np.float16)
+        wide = np.maximum(x.astype(np.float32) * third, 0)
+        unrounded = (wide * wide).astype(np.float16)
+    assert not np.array_equal(faithful, unrounded)
+    assert np.isinf(faithful).any()
+    assert np.array_equal(Model(path).run([x])[0], faithful)
+    assert np.array_equal(Model(path, precision="float32").run([x])[0], unrounded)
+
+
+# --- the border ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sum_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """``total = x + float(n)``, ``x`` fp32[2, 3], ``n`` int32[3]."""
+
+    @mb.program(
+        input_specs=[mb.TensorSpec((2, 3)), mb.TensorSpec((3,), dtype=types.int32)],
+        opset_version=ct.target.iOS18,
+    )
+    def program(x: Any, n: Any) -> Any:
+        return mb.add(x=x, y=mb.cast(x=n, dtype="fp32"), name="total")
+
+    return Model(convert(program, tmp_path_factory.mktemp("sum") / "m.mlpackage"))
+
+
+def test_describes_its_border(sum_model: Model) -> None:
+    assert [(f.name, f.dtype, f.shape) for f in sum_model.inputs] == [
+        ("x", "fp32", (2, 3)),
+        ("n", "int32", (3,)),
+    ]
+    assert [f.name for f in sum_model.outputs] == ["total"]
+    assert sum_model.states == ()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int64", "uint8", "bool"])
+def test_safe_conversions(sum_model: Model, dtype: str) -> None:
+    x, n = np.ones((2, 3), dtype), np.array([1, 2, 3], np.int64)
+    assert sum_model.predict({"n": n, "x": x})["total"].tolist() == [[2, 3, 4]] * 2
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"n": None}, "inputs ['n'] are missing"),
+        ({"z": np.zeros(1)}, "['z'] unknown"),
+        ({"x": np.zeros((3, 2))}, "cannot have shape (3, 2)"),
+        ({"x": np.zeros((2, 3, 1))}, "cannot have shape (2, 3, 1)"),
+        ({"n": np.zeros(3, np.float32)}, "n takes int32, got float32"),
+        ({"n": np.array([0, 2**31, 0])}, "values from 0 to 2147483648"),
+        ({"x": np.array([["a"] * 3] * 2)}, "x takes fp32"),
+    ],
+)
+def test_wrong_inputs_are_refused(sum_model: Model, change: dict[str, Any], words: str) -> None:
+    inputs = {"x": np.zeros((2, 3), np.float32), "n": np.zeros(3, np.int32)} | change
+    given = {name: value for name, value in inputs.items() if value is not None}
+    with pytest.raises(InputError) as caught:
+        sum_model.predict(given)
+    assert words in str(caught.value)
+
+
+def test_wrong_settings_are_refused(sum_model: Model) -> None:
+    for wrong in ({"precision": "fp8"}, {"function_name": "nope"}, {"compute_unit": "tpu"}):
+        with pytest.raises(InputError):
+            Model(sum_model.bundle, **wrong)  # type: ignore[arg-type]
+
+
+def test_compute_units_without_a_device_run_on_the_cpu(sum_model: Model) -> None:
+    model = Model(sum_model.bundle, compute_unit="cpu_and_ne", threads=1)
+    got = model.run([np.zeros((2, 3), np.float32), np.arange(3, dtype=np.int32)])
+    assert got[0].tolist() == [[0, 1, 2]] * 2
+
+
+def test_inputs_of_any_layout_and_outputs_of_their_own(sum_model: Model) -> None:
+    x = np.arange(6, dtype=np.float32).reshape(3, 2).T
+    frozen = np.zeros(3, np.int32)
+    frozen.flags.writeable = False
+    first = sum_model.run([x, frozen])[0]
+    kept = first.copy()
+    second = sum_model.run([x + 1, frozen])[0]
+    assert np.array_equal(first, kept)
+    assert np.array_equal(first, x)
+    assert np.array_equal(second, x + 1)
+
+
+def test_threads_do_not_disturb_each_other(sum_model: Model) -> None:
+    n = np.zeros(3, np.int32)
+
+    def many(value: int) -> bool:
+        x = np.full((2, 3), value, np.float32)
+        return all(np.array_equal(sum_model.run([x, n])[0], x) for _ in range(200))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(many, range(4)))
+
+
+@pytest.mark.parametrize(
+    ("limits", "allowed", "refused", "words"),
+    [
+        ({"ranges": ((1, 4), (3, 3))}, [1, 4], [0, 5], "(1..4, 3)"),
+        ({"enumerated": ((2, 3), (7, 3))}, [2, 7], [3], "(2, 3) or (7, 3)"),
+        ({}, [1, 9], [], ""),
+    ],
+)
+def test_flexible_shapes(
+    limits: dict[str, Any], allowed: list[int], refused: list[int], words: str
+) -> None:
+    rows = TensorType("fp32", (None, 3))
+    total = _op("reduce_sum", type=TensorType("fp32", (None,)), x=X, axes=np.int32([1]))
+    bundle = _bundle(total, kind=rows)
+    given = (Feature("x", "fp32", (2, 3), **limits),)
+    border = replace(bundle.descriptions["main"], inputs=given)
+    model = Model(replace(bundle, descriptions={"main": border}))
+    for count in allowed:
+        assert model.run([np.ones((count, 3), np.float32)])[0].tolist() == [3.0] * count
+    for count in refused:
+        with pytest.raises(InputError) as caught:
+            model.run([np.ones((count, 3), np.float32)])
+        assert words in str(caught.value)
+
+
+# --- states -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def accumulator(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """``total += x`` in an fp16 state; gives twice the new total."""
+
+    @mb.program(
+        input_specs=[
+            mb.TensorSpec((2,), dtype=types.fp16),
+            mb.StateTensorSpec((2,), dtype=types.fp16),
+        ],
+        opset_version=ct.target.iOS18,
+    )
+    def program(x: Any, total: Any) -> Any:
+        grown = mb.add(x=mb.read_state(input=total), y=x)
+        return mb.mul(x=mb.coreml_update_state(state=total, value=grown), y=np.float16(2), name="y")
+
+    return Model(convert(program, tmp_path_factory.mktemp("state") / "m.mlpackage"))
+
+
+def test_states_keep_their_values_apart(accumulator: Model) -> None:
+    one, two = accumulator.make_state(), accumulator.make_state()
+    x = np.float16([1, 0.5])
+    assert accumulator.run([x], one)[0].tolist() == [2, 1]
+    assert accumulator.run([x], one)[0].tolist() == [4, 2]
+    assert accumulator.run([x], two)[0].tolist() == [2, 1]
+    assert [f.name for f in accumulator.states] == list(one.names()) == ["total"]
+    assert one["total"].dtype == np.float16
+    assert one["total"].tolist() == [2, 1]
+
+
+def test_a_state_rounds_as_the_program_says(accumulator: Model) -> None:
+    state = accumulator.make_state()
+    state["total"] = np.float32([2048, 3])
+    accumulator.run([np.float16([1, 0.25])], state)
+    assert state["total"].tolist() == [2048, 3.25]  # 2049 is no fp16 number
+
+
+def test_wrong_states_are_refused(accumulator: Model) -> None:
+    with pytest.raises(InputError, match="make_state"):
+        accumulator.run([np.zeros(2, np.float16)])
+    state = accumulator.make_state()
+    with pytest.raises(InputError, match="no state 'nope'"):
+        state["nope"]
+    with pytest.raises(InputError, match=r"shape \(2,\)"):
+        state["total"] = np.zeros(3)
+
+
+def test_runs_that_share_a_state_take_turns(accumulator: Model) -> None:
+    state, one = accumulator.make_state(), np.float16([1, 1])
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: accumulator.run([one], state), range(400)))
+    assert state["total"].tolist() == [400, 400]
+
+
+def test_update_in_one_op() -> None:
+    """``coreml_update_state`` is what coremltools' builder calls it; files hold two ops."""
+    held = TensorType("fp32", (2, 3))
+    update = _op("coreml_update_state", state=Ref("s"), value=X)
+    function = Function(
+        "main",
+        "CoreML8",
+        (Value("x", FLOATS), Value("s", StateType(held))),
+        Block((), (update,), ("y",)),
+    )
+    bundle = replace(_bundle(update), program=Program({"main": function}))
+    model, x = Model(bundle), np.arange(6, dtype=np.float32).reshape(2, 3)
+    state = model.make_state()
+    assert np.array_equal(model.run([x], state)[0], x)
+    assert np.array_equal(state["s"], x)
+
+
+# --- the process --------------------------------------------------------------------------------
+
+
+def test_running_needs_neither_torch_nor_coremltools(sum_model: Model) -> None:
+    source = sum_model.bundle.source
+    script = (
+        "import sys, numpy as np\n"
+        "from executorch_coreml.engine.model import Model\n"
+        f"model = Model({source!r})\n"
+        "model.run([np.zeros((2, 3), np.float32), np.zeros(3, np.int32)])\n"
+        "print([m for m in ('torch', 'coremltools', 'executorch') if m in sys.modules])\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
