@@ -16,7 +16,7 @@ demo: $(READY)
 	$(PY) examples/demo.py
 
 test: $(READY)
-	$(PY) -m pytest -n 2 --dist worksteal
+	$(PY) -m pytest -n 2 --dist loadgroup
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

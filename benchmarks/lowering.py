@@ -14,10 +14,13 @@ import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 from measure import PeakMemory, machine
-from models import MODELS, build
+
+sys.path.append(str(Path(__file__).parents[1] / "examples"))
+from architectures import MODELS, build  # noqa: E402
 
 BACKENDS = {"ours": "executorch_coreml", "existing": "executorch.backends.apple.coreml"}
 

@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from math import exp, log
+from pathlib import Path
 from typing import Any
 
 warnings.simplefilter("ignore")
@@ -25,7 +26,9 @@ from executorch.backends.xnnpack.partition.xnnpack_partitioner import (  # noqa:
 from executorch.exir import to_edge_transform_and_lower  # noqa: E402
 from executorch.runtime import Runtime  # noqa: E402
 from measure import machine, side_by_side  # noqa: E402
-from models import MODELS, build  # noqa: E402
+
+sys.path.append(str(Path(__file__).parents[1] / "examples"))
+from architectures import MODELS, build  # noqa: E402
 
 import executorch_coreml.runtime  # noqa: E402, F401
 from executorch_coreml import ComputePrecision, CoreMLBackend, CoreMLPartitioner  # noqa: E402

@@ -2,7 +2,7 @@
 
 Part 1 trains a small CNN on scikit-learn's handwritten digits, lowers it in float32 and in fp16,
 and runs the test images through ExecuTorch with the Core ML delegate. Part 2 lowers MobileNetV2
-at 224x224 and compares its output with eager PyTorch.
+(random weights) and compares its output for a photograph with eager PyTorch.
 
     python examples/demo.py
 """
@@ -20,6 +20,7 @@ warnings.simplefilter("ignore")
 logging.disable(logging.WARNING)
 
 import torch  # noqa: E402
+from architectures import build  # noqa: E402
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import (  # noqa: E402
     XnnpackPartitioner,
 )
@@ -151,28 +152,12 @@ def compare(title: str, model: nn.Module, images: torch.Tensor, labels: Any = No
     show(title, results, labels)
 
 
-def mobilenet() -> nn.Module:
-    """MobileNetV2 1.0 with seeded random weights: image [1, 3, 224, 224] to logits [1, 1001]."""
-    from transformers import MobileNetV2Config, MobileNetV2ForImageClassification
-
-    class Logits(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = MobileNetV2ForImageClassification(MobileNetV2Config(num_labels=1001))
-
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
-            return self.model(image).logits
-
-    torch.manual_seed(0)
-    return Logits().eval()
-
-
 def main() -> None:
     start = time.perf_counter()
     model, images, labels = train()
     compare("Digits CNN, 360 test images through the ExecuTorch runtime", model, images, labels)
-    image = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
-    compare("MobileNetV2, 224x224, whole model in one delegate", mobilenet(), image)
+    mobilenet, (photo,) = build("MobileNetV2")
+    compare("MobileNetV2, 224x224, whole model in one delegate", mobilenet, photo)
     console.print(
         "float16 rows carry Core ML's fp16 rounding at every op; latency is of this machine's CPU. "
         f"Done in {time.perf_counter() - start:.0f} s."

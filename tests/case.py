@@ -2,18 +2,18 @@
 
 A :class:`Case` says what a rule must compute, a :class:`Reject` what it must leave outside and
 why. Both go the whole way: ``torch.export``, ExecuTorch's lowering with our partitioner, and for
-cases the ExecuTorch runtime with our plugin.
+cases the ExecuTorch runtime with our plugin (:mod:`together` runs many cases in one program).
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from executorch.exir import to_edge_transform_and_lower
+from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
 import executorch_coreml.runtime  # noqa: F401  (registers the backend)
 from executorch_coreml import ComputePrecision, CoreMLBackend, CoreMLPartitioner
@@ -87,7 +87,7 @@ def randbool(*shape: int) -> torch.Tensor:
     return torch.rand(shape, generator=_generator(shape)) > 0.5
 
 
-class _Function(torch.nn.Module):
+class Function(torch.nn.Module):
     def __init__(self, fn: Callable[..., Any]):
         super().__init__()
         self.fn = fn
@@ -97,21 +97,34 @@ class _Function(torch.nn.Module):
 
 
 def export(fn: Callable[..., Any], inputs: tuple[Any, ...]) -> torch.export.ExportedProgram:
-    module = fn if isinstance(fn, torch.nn.Module) else _Function(fn)
+    module = fn if isinstance(fn, torch.nn.Module) else Function(fn)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch.export.export(module.eval(), inputs, strict=False)
 
 
 def lower(
-    program: torch.export.ExportedProgram, precision: ComputePrecision = FP32, **options: Any
+    program: torch.export.ExportedProgram,
+    precision: ComputePrecision = FP32,
+    beyond_edge: Iterable[Any] = (),
+    **options: Any,
 ) -> tuple[Any, CoreMLPartitioner]:
-    """(executorch program manager, partitioner with its report)."""
+    """(executorch program manager, partitioner with its report).
+
+    Args:
+        beyond_edge: Ops that ExecuTorch refuses in a program unless it is told otherwise, although
+            a delegate takes them (adaptive max pools, for one).
+        options: For ``generate_compile_specs``.
+    """
     specs = CoreMLBackend.generate_compile_specs(compute_precision=precision, **options)
     partitioner = CoreMLPartitioner(compile_specs=specs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        edge = to_edge_transform_and_lower(program, partitioner=[partitioner])
+        edge = to_edge_transform_and_lower(
+            program,
+            partitioner=[partitioner],
+            compile_config=EdgeCompileConfig(_core_aten_ops_exception_list=list(beyond_edge)),
+        )
         return edge.to_executorch(), partitioner
 
 
@@ -138,25 +151,9 @@ def assert_close(got: Any, expected: torch.Tensor, rtol: float, atol: float, wha
         return
     finite = expected[torch.isfinite(expected)].abs()
     bound = atol + rtol * (finite.max().item() if finite.numel() else 0.0)
-    torch.testing.assert_close(got, expected, rtol=0, atol=bound, equal_nan=True, msg=lambda m: f"{what}: {m}")
-
-
-def run_case(case: Case, precision: ComputePrecision) -> None:
-    program = export(case.fn, case.inputs)
-    lowered, partitioner = lower(program, precision)
-    report = partitioner.report
-    assert not report.refused, str(report)
-    assert report.delegates == 1, str(report)
-    present = {decision.location.op for decision in report}
-    for op in case.ops:
-        assert str(op) in present, f"{op} is not among the delegated ops {sorted(present)}"
-    expected = flat(case.fn(*case.inputs))
-    got = execute(lowered.buffer, tuple(flat(case.inputs)))
-    assert len(got) == len(expected)
-    half = precision is FP16
-    for index, (one, other) in enumerate(zip(got, expected, strict=True)):
-        rtol, atol = (case.half_rtol, case.half_atol) if half else (case.rtol, case.atol)
-        assert_close(one, other, rtol, atol, f"output {index}")
+    torch.testing.assert_close(
+        got, expected, rtol=0, atol=bound, equal_nan=True, msg=lambda text: f"{what}: {text}"
+    )
 
 
 def run_reject(reject: Reject) -> None:

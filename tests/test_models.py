@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from case import FP16, FP32, execute, export, lower
-from models import MODELS, build
+from architectures import MODELS, build
 
 
 def relative(got: torch.Tensor, expected: torch.Tensor) -> float:

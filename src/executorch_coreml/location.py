@@ -42,7 +42,8 @@ def op_name(node: torch.fx.Node) -> str:
     """``aten.add.Tensor`` for both the aten and the edge form of an op."""
     if node.op != "call_function":
         return node.op
-    name = str(getattr(node.target, "_op", node.target))
+    inner = getattr(node.target, "_op", None)  # an aten overload has an _op too, a C++ function
+    name = str(inner if hasattr(inner, "_schema") else node.target)
     return name if "." in name else getattr(node.target, "__name__", name)
 
 

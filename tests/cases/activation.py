@@ -6,7 +6,9 @@ import math
 
 import torch
 import torch.nn.functional as F
+
 from case import Case, Reject, randint, randn
+from cases._joined import joined
 
 aten = torch.ops.aten
 
@@ -84,8 +86,8 @@ ARGUMENTS = [
         Case(f"prelu_{count}_rank{len(shape)}", PReLU(count), (randn(*shape),),
              aten.prelu.default)
         for count, shape in (
-            (1, (3,)), (1, (2, 3)), (3, (2, 3)), (3, (2, 3, 4)), (1, (2, 3, 4, 2)), (3, (2, 3, 4, 2)),
-            (3, (1, 3, 2, 2, 2)),
+            (1, (3,)), (1, (2, 3)), (3, (2, 3)), (3, (2, 3, 4)), (1, (2, 3, 4, 2)),
+            (3, (2, 3, 4, 2)), (3, (1, 3, 2, 2, 2)),
         )
     ],
     Case("prelu_computed", lambda x, w: F.prelu(x, w * 2), (randn(2, 3, 4, 2), randn(3)),
@@ -128,4 +130,4 @@ REJECTED = [
     Reject("relu_double", F.relu, (X.double(),), aten.relu.default, "float64"),
 ]  # fmt: skip
 
-ROWS: list[Case | Reject] = [*ACTIVATIONS, *ARGUMENTS, *SOFTMAX, *REJECTED]
+ROWS = joined([*ACTIVATIONS, *ARGUMENTS, *SOFTMAX, *REJECTED])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from case import Case, Reject, randbool, randn
 from torch import nn
 from torch.nn import functional as F
+
+from case import Case, Reject, randbool, randn
 
 aten = torch.ops.aten
 SDPA = aten.scaled_dot_product_attention.default
@@ -97,6 +98,18 @@ ROWS: list[Case | Reject] = [
             ("mask", {}, (ALLOWED,)),
             ("mask per head", {}, (randn(2, 4, 3, 5),)),
         ]
+    ),
+    Case(
+        "grouped without batch",
+        _with(enable_gqa=True),
+        (randn(4, 3, 8), randn(2, 5, 8), randn(2, 5, 8)),
+        SDPA,
+    ),
+    Case(
+        "grouped, fewer value heads than key heads",
+        _with(enable_gqa=True),
+        (randn(1, 4, 3, 8), randn(1, 2, 5, 8), randn(1, 1, 5, 8)),
+        SDPA,
     ),
     Case(
         "float16",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from case import Case, Reject, randn
 from torch import nn
 from torch.nn import functional as F
+
+from case import Case, Reject, randn
 
 aten = torch.ops.aten
 
@@ -116,9 +117,7 @@ ROWS: list[Case | Reject] = [
     *(
         Case(
             f"conv{n}d weight at run time, dilation {dilation}",
-            lambda x, w, b, n=n, d=dilation: CONV[n].default(
-                x, w, b, [2] * n, [1] * n, [d] * n, 2
-            ),
+            lambda x, w, b, n=n, d=dilation: CONV[n].default(x, w, b, [2] * n, [1] * n, [d] * n, 2),
             (randn(2, 4, *SIZES[n]), randn(6, 2, *[3] * n), randn(6)),
             CONV[n].default,
         )

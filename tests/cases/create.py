@@ -94,18 +94,6 @@ ROWS: list[Case | Reject] = [
         (randn(7),),
         covers=aten.linspace.default,
     ),
-    Case(
-        "tril-indices",
-        lambda x: x * torch.tril_indices(3, 3),
-        (randint(2, 6),),
-        covers=aten.tril_indices.default,
-    ),
-    Case(
-        "triu-indices",
-        lambda x: x * torch.triu_indices(3, 3, 1),
-        (randint(2, 3),),
-        covers=aten.triu_indices.default,
-    ),
     Reject(
         "full-at-run-time",
         lambda x, n: x + torch.full((3,), n.item()),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from case import Case, Reject, randint, randn
 from torch import nn
+
+from case import Case, Reject, randint, randn
 
 aten = torch.ops.aten
 
@@ -70,9 +71,7 @@ ROWS: list[Case | Reject] = [
         (randn(5, 2, 4), randn(3, 4), randn(3)),
         aten.linear.default,
     ),
-    Case(
-        "linear weight vector", _linear(bias=False, rank=1), (randn(2, 4),), aten.linear.default
-    ),
+    Case("linear weight vector", _linear(bias=False, rank=1), (randn(2, 4),), aten.linear.default),
     Case(
         "linear computed weight",
         Weighted(lambda x, w: nn.functional.linear(x, w + w), (3, 4)),
@@ -164,6 +163,12 @@ ROWS: list[Case | Reject] = [
         )
         for p in (1.0, 2.0, float("inf"))
         for x, y, scale in [((3, 4), (5, 4), 1.0), ((2, 3, 4), (2, 5, 4), 500.0)]
+    ),
+    Case(
+        "cdist in its core form",
+        lambda x, y: aten._cdist_forward(x, y, 2.0, None),
+        (randn(3, 4), randn(5, 4)),
+        aten._cdist_forward.default,
     ),
     Reject("integer product", torch.mm, (randint(2, 3), randint(3, 2)), aten.mm.default, "int64"),
     Reject(

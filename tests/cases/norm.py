@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from case import Case, Reject, randn, uniform
 from torch import nn
 from torch.nn import functional as F
+
+from case import Case, Reject, randn, uniform
 
 aten = torch.ops.aten
 
@@ -91,8 +92,9 @@ ROWS: list[Case | Reject] = [
     *(
         Case(
             f"batch_norm of its own statistics, {shape}",
-            nn.BatchNorm2d(4, track_running_stats=False) if len(shape) == 4 else
-            nn.BatchNorm1d(4, track_running_stats=False),
+            nn.BatchNorm2d(4, track_running_stats=False)
+            if len(shape) == 4
+            else nn.BatchNorm1d(4, track_running_stats=False),
             (randn(*shape),),
             aten._native_batch_norm_legit.no_stats,
         )
@@ -176,7 +178,12 @@ ROWS: list[Case | Reject] = [
         for affine in (True, False)
         for shape in [(2, 4, 6), (2, 4, 3, 5), (2, 4, 2, 3, 2)]
     ),
-    Case("group_norm large", nn.GroupNorm(2, 4), (randn(2, 4, 6, scale=2e3),), aten.group_norm.default),
+    Case(
+        "group_norm large",
+        nn.GroupNorm(2, 4),
+        (randn(2, 4, 6, scale=2e3),),
+        aten.group_norm.default,
+    ),
     Case(
         "group_norm constant, eps below fp16",
         nn.GroupNorm(2, 4, eps=1e-12),

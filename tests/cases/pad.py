@@ -56,7 +56,7 @@ ROWS: list[Case | Reject] = [
     ],
     Reject(
         "value-at-run-time",
-        lambda x, n: F.pad(x, (1, 1), value=n.item()).relu(),
+        lambda x, n: aten.constant_pad_nd(x, (1, 1), n.item()).relu(),
         (randn(2, 3), torch.tensor(1.0)),
         covers=CONSTANT,
         reason="value is computed at run time",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from case import Case, Reject, randint, randn
 from torch.nn import functional as F
+
+from case import Case, Reject, randint, randn
 
 aten = torch.ops.aten
 
@@ -50,7 +51,12 @@ ROWS: list[Case | Reject] = [
         for o in AVERAGE_WINDOWS
     ),
     *(
-        Case(f"{kind}_pool{n}d without batch", _with(fn[n], 2), (randn(3, *SIZES[n]),), _op(f"{kind}_pool", n))
+        Case(
+            f"{kind}_pool{n}d without batch",
+            _with(fn[n], 2),
+            (randn(3, *SIZES[n]),),
+            _op(f"{kind}_pool", n),
+        )
         for n in (1, 2, 3)
         for kind, fn in (("max", MAX), ("avg", AVERAGE))
     ),
@@ -142,13 +148,6 @@ ROWS: list[Case | Reject] = [
         _with(F.max_pool2d, 2, return_indices=True),
         (randn(1, 2, 6, 6),),
         aten.max_pool2d_with_indices.default,
-        "result number 1 is used",
-    ),
-    Reject(
-        "adaptive_max_pool2d indices",
-        _with(F.adaptive_max_pool2d, 3, return_indices=True),
-        (randn(1, 2, 6, 6),),
-        aten.adaptive_max_pool2d.default,
         "result number 1 is used",
     ),
     Reject(

@@ -6,7 +6,9 @@ import math
 from typing import Any
 
 import torch
+
 from case import Case, Reject, randbool, randint, randn, uniform
+from cases._joined import joined
 
 aten = torch.ops.aten
 
@@ -85,8 +87,10 @@ EXTREMA = [
         Case(f"a{name}_rank0", lambda x, f=reduce: f(x, ()) + 1, (torch.tensor(2.0),), extreme),
         Case(f"{name}_all", whole, (X,), pair.default),
         Case(f"{name}_all_int", whole, (INTS,), pair.default),
-        Case(f"{name}_dim", lambda x, f=whole: f(x, 1), (DISTINCT.float(),), pair.dim),
-        Case(f"{name}_dim_keep", lambda x, f=whole: f(x, -1, keepdim=True), (DISTINCT,), pair.dim),
+        Case(f"{name}_dim", lambda x, f=whole: tuple(f(x, 1)),
+             (DISTINCT.float(),), pair.dim),
+        Case(f"{name}_dim_keep", lambda x, f=whole: tuple(f(x, -1, keepdim=True)),
+             (DISTINCT,), pair.dim),
         Case(f"{name}_values", lambda x, f=whole: f(x, 0)[0], (X,), pair.dim),
         Case(f"{name}_indices", lambda x, f=whole: f(x, 0)[1], (DISTINCT.float(),), pair.dim),
         Case(f"{name}_dim_bool", lambda x, f=whole: f(x, 1)[0], (BOOLS,), pair.dim),
@@ -130,22 +134,21 @@ SPREAD = [
     row
     for name, fn, op in (("var", torch.var, aten.var), ("std", torch.std, aten.std))
     for row in [
-        *_over(name, fn, op.correction),
-        Case(f"{name}_all", fn, (X,), op.correction),
+        *_over(name, fn, op.dim),
+        Case(f"{name}_all", fn, (X,), op.default),
         *[
             Case(f"{name}_correction_{c}", lambda x, f=fn, c=c: f(x, 1, correction=c), (X,),
                  op.correction)
             for c in (0, 1, 2)
         ],
         Case(f"{name}_dim", lambda x, op=op: op.dim(x, [1], False), (X,), op.dim),
-        Case(f"{name}_default", lambda x, op=op: op.default(x, True), (X,), op.default),
-        Case(f"{name}_half", lambda x, f=fn: f(x, 1), (X.half(),), op.correction, rtol=1e-3),
-        Case(f"{name}_constant", lambda x, f=fn: f(x, 1), (torch.full((2, 3), 7.25),),
-             op.correction),
-        Case(f"{name}_one", lambda x, f=fn: f(x, 1), (randn(3, 1),), op.correction),
+        Case(f"{name}_default", lambda x, op=op: op.default(x, False), (X,), op.default),
+        Case(f"{name}_half", lambda x, f=fn: f(x, 1), (X.half(),), op.dim, rtol=1e-3),
+        Case(f"{name}_constant", lambda x, f=fn: f(x, 1), (torch.full((2, 3), 7.25),), op.dim),
+        Case(f"{name}_one", lambda x, f=fn: f(x, 1, correction=0), (randn(3, 1),), op.correction),
     ]
 ] + [
-    Case("std_apart", lambda x: x.std(1), (APART,), aten.std.correction),
+    Case("std_apart", lambda x: x.std(1), (APART,), aten.std.dim),
 ]  # fmt: skip
 
 NORMS = [
@@ -186,6 +189,4 @@ REJECTED = [
     Reject("var_double", torch.var, (X.double(),), aten.var.correction, "allowed: float16"),
 ]
 
-ROWS: list[Case | Reject] = [
-    *SUMS, *EXTREMA, *TRUTH, *SPREAD, *NORMS, *LOG_SUMS, *REJECTED,
-]  # fmt: skip
+ROWS = joined([*SUMS, *EXTREMA, *TRUTH, *SPREAD, *NORMS, *LOG_SUMS, *REJECTED])

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import torch
-from case import Case, Reject, randn
 from torch.nn import functional as F
+
+from case import Case, Reject, randn
 
 aten = torch.ops.aten
 
 IMAGES = {1: (2, 3, 7), 2: (2, 3, 5, 7), 3: (1, 2, 3, 4, 5)}
 SIZES = {1: (10,), 2: (8, 3), 3: (5, 2, 9)}
+NEAREST = {"nearest": "upsample_nearest", "nearest-exact": "_upsample_nearest_exact"}
 LINEAR = {1: "linear1d", 2: "bilinear2d", 3: "trilinear3d"}
 
 
@@ -46,7 +48,10 @@ ROWS: list[Case | Reject] = [
             (randn(*IMAGES[n]),),
             _op(f"{name}{n}d"),
         )
-        for mode, name in (("nearest", "upsample_nearest"), ("nearest-exact", "_upsample_nearest_exact"))
+        for mode, name in (
+            ("nearest", "upsample_nearest"),
+            ("nearest-exact", "_upsample_nearest_exact"),
+        )
         for n in (1, 2, 3)
         for to in TO[n]
     ),
@@ -105,12 +110,7 @@ ROWS: list[Case | Reject] = [
             ("_upsample_nearest_exact2d", ([4, 5],)),
             ("_upsample_nearest_exact3d", ([2, 8, 5],)),
             ("upsample_linear1d", ([5], False)),
-            ("upsample_bilinear2d", ([8, 5], False)),
-            ("upsample_bilinear2d", ([8, 5], True)),
-            ("upsample_trilinear3d", ([2, 8, 5], True)),
-            ("upsample_bicubic2d", ([8, 5], False)),
             ("_upsample_bilinear2d_aa", ([3, 4], False)),
-            ("_upsample_bicubic2d_aa", ([3, 4], False)),
         ]
     ),
     *(
@@ -136,12 +136,5 @@ ROWS: list[Case | Reject] = [
         (randn(*IMAGES[2]), _grid(2, 4, 3, 2)),
         aten.grid_sampler_2d.default,
         "interpolation_mode must be one of",
-    ),
-    Reject(
-        "grid_sampler of volumes",
-        lambda x, grid: F.grid_sample(x, grid, align_corners=False),
-        (randn(*IMAGES[3]), _grid(1, 2, 2, 2, 3)),
-        aten.grid_sampler_3d.default,
-        "no rule",
     ),
 ]

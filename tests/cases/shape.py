@@ -159,6 +159,23 @@ OTHERS = [
     ),
 ]
 
+# Ops that reach the edge dialect only when a model calls them itself: views decompose to others.
+DIRECT = [
+    moved(f"{op}-rank{x.dim()}", op, lambda x, op=op, args=args: op(x, *args), x)
+    for op, x, *args in (
+        (aten.squeeze_copy.default, randn(1, 3, 1)),
+        (aten.squeeze_copy.dim, randn(1, 3, 1), -1),
+        (aten.transpose_copy.int, randn(2, 3, 4), 0, -1),
+        (aten.transpose_copy.int, randn(), 0, -1),
+        (aten.t_copy.default, randn(2, 3)),
+        (aten.t_copy.default, randn(3)),
+        (aten.split_copy.Tensor, randn(2, 5), 2, 1),
+        (aten.unsafe_split_with_sizes.default, randn(2, 5), [1, 4], -1),
+        (aten.unbind_copy.int, randn(2, 3), -1),
+        (aten.detach_copy.default, randn(2, 3)),
+    )
+]
+
 REJECTS = [
     Reject(
         "clone-channels-last",
@@ -184,4 +201,4 @@ REJECTS = [
     Reject("data-only", lambda x: x.t(), (randn(2, 3),), covers=PERMUTE, reason="only moves data"),
 ]
 
-ROWS: list[Case | Reject] = [*VIEWS, *AXES, *PARTS, *JOINS, *OTHERS, *REJECTS]
+ROWS: list[Case | Reject] = [*VIEWS, *AXES, *PARTS, *JOINS, *OTHERS, *DIRECT, *REJECTS]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-
 import torch
+
 from case import Case, Reject, randbool, randint, randn, uniform
+from cases._joined import joined
 
 aten = torch.ops.aten
 
@@ -24,7 +25,7 @@ PLAIN: dict[str, torch.Tensor] = {
     "erf": X, "sin": X, "cos": X, "tan": UNIT, "asin": UNIT, "acos": UNIT, "atan": X, "sinh": X,
     "cosh": X, "tanh": X, "asinh": X, "acosh": POSITIVE + 1, "atanh": UNIT, "sigmoid": X,
 }  # fmt: skip
-OF_INT = {name: INTS for name in PLAIN} | {
+OF_INT = dict.fromkeys(PLAIN, INTS) | {
     name: randint(3, 4, low=0, high=2) for name in ("asin", "acos")
 }
 SMALL = ("expm1", "log1p", "asinh", "sin", "tan", "tanh", "atan", "sinh")
@@ -92,8 +93,8 @@ BINARY = [
     *[
         Case(f"pow_{exponent}", lambda x, e=exponent: x**e, (x,), aten.pow.Tensor_Scalar)
         for exponent, x in (
-            (0, X), (1, X), (2, X), (3, X), (5, X), (8, X), (-1, X + 3), (-2, X + 3), (0.5, POSITIVE),
-            (-0.5, POSITIVE), (1.7, POSITIVE), (9, X), (2.0, X),
+            (0, X), (1, X), (2, X), (3, X), (5, X), (8, X), (-1, X + 3), (-2, X + 3),
+            (0.5, POSITIVE), (-0.5, POSITIVE), (1.7, POSITIVE), (9, X), (2.0, X),
         )
     ],
     *[
@@ -109,5 +110,4 @@ BINARY = [
            "allowed: float16"),
 ]  # fmt: skip
 
-ROWS: list[Case | Reject] = [*UNARY, *EDGES, *BINARY]
-
+ROWS = joined([*UNARY, *EDGES, *BINARY])

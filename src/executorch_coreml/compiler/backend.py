@@ -159,7 +159,7 @@ class CoreMLBackend(BackendDetails):  # type: ignore[misc]
         """Compiles the delegates of all methods, each on its own."""
         stock = _stock_class()
         every = [specs for lists in compile_specs.values() for specs in lists]
-        home = super() if stock is None or any(map(_made_here, every)) else stock
+        home: Any = super() if stock is None or any(map(_made_here, every)) else stock
         results: dict[str, list[PreprocessResult]] = home.preprocess_multimethod(
             edge_programs, compile_specs
         )

@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
+from executorch_coreml.compiler.graph import DelegatedGraph, delegated_graph
+from executorch_coreml.compiler.passes import run_passes
 from executorch_coreml.compiler.quiet import quiet_coremltools
 from executorch_coreml.errors import CompileError, LoweringError, TypeMismatch, UnsupportedOp
 from executorch_coreml.location import locate
@@ -54,25 +55,26 @@ def lower(program: ExportedProgram, options: CompileOptions) -> Lowered:
         TypeMismatch: A rule's result has another shape or dtype than PyTorch's.
         LoweringError: A rule failed; its exception is the cause.
     """
-    target = choose_target(program, options)
+    graph = delegated_graph(program)
+    run_passes(graph, options)
+    target = choose_target(graph, options)
     with quiet_coremltools():
         import coremltools as ct
         from coremltools.converters.mil.mil import Builder, Function, Program
 
         Builder.name_count.clear()
         opset = ct.target(target.value)
-        weights, inputs = _placeholders(program)
-        emit = Emit(Builder, options.half, weights)
-        emit.reserve(node.name for node in program.graph.nodes)
-        declared = {node.name: _declare(node, target, Builder) for node in inputs}
+        emit = Emit(Builder, options.half, graph.weights)
+        emit.reserve(node.name for node in graph.graph.nodes)
+        declared = {node.name: _declare(node, target, Builder) for node in graph.inputs}
         with Function(declared, opset_version=opset) as function:
-            for node in inputs:
+            for node in graph.inputs:
                 emit.start(node)
                 emit.bind(node, _enter(emit, node, function.inputs[node.name]))
-            for node in program.graph.nodes:
+            for node in graph.graph.nodes:
                 if node.op == "call_function":
                     _lower_node(emit, node, target)
-            results = _leave(emit, program, target)
+            results = _leave(emit, graph, target)
             function.set_outputs(results)
         mil = Program()
         mil.add_function("main", function)
@@ -86,38 +88,18 @@ def lower(program: ExportedProgram, options: CompileOptions) -> Lowered:
     )
 
 
-def choose_target(program: ExportedProgram, options: CompileOptions) -> Target:
+def choose_target(graph: DelegatedGraph, options: CompileOptions) -> Target:
     """The target asked for, else the lowest that every op and the border of the model allow."""
     if options.minimum_deployment_target is not None:
         return options.minimum_deployment_target
     needed = [Target.iOS15]
-    for node in program.graph.nodes:
+    for node in graph.graph.nodes:
         rule = TABLE.get(normalise(node.target)) if node.op == "call_function" else None
         if rule is not None:
             needed.append(rule.since)
-    if not _placeholders(program)[1]:
+    if not graph.inputs:
         needed.append(Target.iOS18)  # a model without inputs loads from iOS18 on
     return max(needed)
-
-
-def _placeholders(program: ExportedProgram) -> tuple[dict[Node, torch.Tensor], list[Node]]:
-    """(weights: node -> tensor, the user inputs in order)."""
-    weights: dict[Node, torch.Tensor] = {}
-    inputs: list[Node] = []
-    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
-    for spec in program.graph_signature.input_specs:
-        node = nodes[spec.arg.name]
-        if spec.kind is InputKind.USER_INPUT:
-            inputs.append(node)
-        elif spec.kind in (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR):
-            name = str(spec.target)
-            found = program.state_dict.get(name, program.constants.get(name))
-            if found is None:
-                raise CompileError(f"the program holds no value for weight {name!r}")
-            weights[node] = found
-        else:
-            raise UnsupportedOp(f"input {node.name} of kind {spec.kind.name} is not supported")
-    return weights, inputs
 
 
 def border_type(dtype: torch.dtype, target: Target) -> str | None:
@@ -159,8 +141,8 @@ def _enter(emit: Emit, node: Node, var: Var) -> Var:
 def _lower_node(emit: Emit, node: Node, target: Target) -> None:
     emit.start(node)
     if node.target is operator.getitem:
-        source, index = node.args
-        emit.bind(node, emit.results(source)[index])
+        call = Call(node)
+        emit.bind(node, emit.results(call["input"])[call["index"]])
         return
     call = Call(node, target)
     rule = TABLE.get(call.op)
@@ -204,11 +186,10 @@ def _verify(emit: Emit, call: Call, result: Any) -> None:
             )
 
 
-def _leave(emit: Emit, program: ExportedProgram, target: Target) -> list[Var]:
+def _leave(emit: Emit, graph: DelegatedGraph, target: Target) -> list[Var]:
     """From the rules' results to declared outputs: own names, border types, no rank 0."""
-    output = program.graph.output_node()
     results: list[Var] = []
-    for node in output.args[0]:
+    for node in graph.outputs:
         if not isinstance(node, Node):
             raise UnsupportedOp(f"output {node!r} is not a tensor; only tensors leave Core ML")
         emit.start(node)

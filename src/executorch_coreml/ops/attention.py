@@ -42,22 +42,10 @@ def _lowest(mil: str) -> float:
     return -SENTINEL_FP16 if mil == "fp16" else -SENTINEL
 
 
-def _agree_on_heads(call: Call) -> str | None:
-    """A check: ``enable_gqa`` shares heads of keys and values evenly among those of queries."""
-    if not call["enable_gqa"]:
-        return None
-    heads = [
-        call.shape(name)[-3] if call.rank(name) >= 3 else 0 for name in ("query", "key", "value")
-    ]
-    if 0 in heads or heads[1] != heads[2] or heads[0] % heads[1]:
-        return f"enable_gqa needs key and value heads that divide the query's; heads are {heads}"
-    return None
-
-
 @rules(
     aten.scaled_dot_product_attention.default,
     types=FLOAT | BOOL,
-    checks=[one_of("dropout_p", 0.0), _agree_on_heads],
+    checks=[one_of("dropout_p", 0.0)],
 )
 def attention(mb: Emit, call: Call) -> Var:
     mil = mb.type_of(call.out.dtype)
@@ -65,16 +53,18 @@ def attention(mb: Emit, call: Call) -> Var:
     width = int(query.shape[-1])
     scale = 1 / math.sqrt(width) if call["scale"] is None else float(call["scale"])
     mask = _mask(mb, call, mil)
-    shared = int(query.shape[-3]) // int(key.shape[-3]) if call["enable_gqa"] else 1
-    if _fused(call):
+    fused = _fused(call)
+    if call["enable_gqa"] and (fused or key.shape[-3] != value.shape[-3]):
+        key, value = (_repeat_heads(mb, x, int(query.shape[-3])) for x in (key, value))
+    if fused:
         query = _scaled(mb, query, scale * math.sqrt(width))
-        key, value = (_repeat_heads(mb, x, shared) for x in (key, value))
         out = mb.scaled_dot_product_attention(
             query=query, key=key, value=value, attn_mask=None if mask is None else mask.bias
         )
     else:
         # Scaling the queries first keeps scores within fp16 that would overflow before scaling.
         query = _scaled(mb, query, scale)
+        shared = int(query.shape[-3]) // int(key.shape[-3]) if call["enable_gqa"] else 1
         out = _by_products(mb, query, key, value, mask, shared)
     return out if mask is None or mask.keep is None else mb.mul(x=out, y=mask.keep)
 
@@ -120,13 +110,14 @@ def _by_products(mb: Emit, query: Var, key: Var, value: Var, mask: Mask | None, 
     return out
 
 
-def _repeat_heads(mb: Emit, x: Var, times: int) -> Var:
-    if times == 1:
-        return x
+def _repeat_heads(mb: Emit, x: Var, wanted: int) -> Var:
+    """``x`` with ``wanted`` heads (axis -3): each of its own repeated as often, side by side."""
     *batch, heads, length, width = (int(extent) for extent in x.shape)
+    if heads == wanted:
+        return x
     flat = mb.reshape(x=x, shape=[-1, 1, length, width])
-    repeated = mb.tile(x=flat, reps=[1, times, 1, 1])
-    return mb.reshape(x=repeated, shape=[*batch, heads * times, length, width])
+    repeated = mb.tile(x=flat, reps=[1, wanted // heads, 1, 1])
+    return mb.reshape(x=repeated, shape=[*batch, wanted, length, width])
 
 
 def _mask(mb: Emit, call: Call, mil: str) -> Mask | None:

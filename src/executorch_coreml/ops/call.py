@@ -85,8 +85,8 @@ class Call:
 
     def meta(self, name: str) -> torch.Tensor:
         """Shape and dtype of the tensor argument ``name``."""
-        value = self.args[name]
-        return value.meta["val"] if isinstance(value, Node) else value
+        value: torch.Tensor = self.args[name].meta["val"]
+        return value
 
     def shape(self, name: str) -> tuple[int, ...]:
         return tuple(self.meta(name).shape)

@@ -85,15 +85,6 @@ def dtype_of(name: str, *allowed: torch.dtype) -> Check:
     return check
 
 
-def present(name: str) -> Check:
-    """The optional argument is given."""
-
-    def check(call: Call) -> str | None:
-        return f"{name} must be given" if call[name] is None else None
-
-    return check
-
-
 def only_first_result(call: Call) -> str | None:
     """Of an op with several results, nothing but the first one is read."""
     for user in call.node.users:

@@ -11,15 +11,12 @@ import torch
 
 from executorch_coreml.ops.axes import along_axis, batched, placement, unbatched
 from executorch_coreml.ops.call import Call
-from executorch_coreml.ops.checks import rank
 from executorch_coreml.ops.emit import Emit, Var, mil_type
 from executorch_coreml.ops.rule import FLOAT, Family
 from executorch_coreml.ops.weights import fixed, layer_type, scale_channels
 
 aten = torch.ops.aten
 rules = Family()
-
-RANKS = rank("weight", 3, 4, 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,6 @@ def _geometry(call: Call) -> Geometry:
     aten.conv2d.padding,
     aten.conv3d.padding,
     types=FLOAT,
-    checks=[RANKS],
 )
 def conv(mb: Emit, call: Call) -> Var:
     mil = layer_type(mb, call, "weight", "bias")
@@ -110,7 +106,6 @@ def _spread(mb: Emit, weight: Var, shape: Geometry) -> tuple[Var, Geometry]:
     aten.conv_transpose2d.input,
     aten.conv_transpose3d.input,
     types=FLOAT,
-    checks=[RANKS],
 )
 def conv_transpose(mb: Emit, call: Call) -> Var:
     mil = layer_type(mb, call, "weight", "bias")
@@ -175,6 +170,6 @@ def _transposed_by_conv(
     return mb.conv(x=x, weight=weight, pad_type="valid", groups=shape.groups)
 
 
-@rules(aten.convolution.default, types=FLOAT, checks=[RANKS])
+@rules(aten.convolution.default, types=FLOAT)
 def convolution(mb: Emit, call: Call) -> Var:
     return conv_transpose(mb, call) if call["transposed"] else conv(mb, call)

@@ -75,8 +75,6 @@ def ones(mb: Emit, call: Call) -> Var:
     aten.eye.default,
     aten.eye.m,
     aten.linspace.default,
-    aten.tril_indices.default,
-    aten.triu_indices.default,
     checks=[_numbers],
     moves_data=True,
 )

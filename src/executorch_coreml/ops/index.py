@@ -11,7 +11,6 @@ import torch
 from torch.fx import Node
 
 from executorch_coreml.ops.call import Call
-from executorch_coreml.ops.checks import one_of
 from executorch_coreml.ops.emit import Var, mil_type
 from executorch_coreml.ops.moves import numeric, piece, reshape, take, transpose
 from executorch_coreml.ops.rule import FLOAT, INT, Family
@@ -157,7 +156,6 @@ def topk(mb: Emit, call: Call) -> tuple[Var, Var]:
 
 
 @rules(aten.sort.default, types=FLOAT | INT)
-@rules(aten.sort.stable, types=FLOAT | INT, checks=[one_of("stable", None, False)])
 def sort(mb: Emit, call: Call) -> tuple[Var, Var]:
     count = call.shape("self")[call.dim()] if call.rank("self") else 1
     return _ordered(mb, call, count, not call["descending"])

@@ -51,7 +51,7 @@ for _op, _other in (
     rules(_op, types=FLOAT)(_product(_other))
 
 
-@rules(aten.linear.default, types=FLOAT, checks=[rank("weight", 1, 2)])
+@rules(aten.linear.default, types=FLOAT)
 def linear(mb: Emit, call: Call) -> Var:
     mil = layer_type(mb, call, "weight", "bias")
     x = mb.var(call["input"], mil)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from executorch_coreml.ops.call import Call
-from executorch_coreml.ops.checks import one_of, only_first_result, present, rank
+from executorch_coreml.ops.checks import one_of, only_first_result
 from executorch_coreml.ops.emit import Emit, Var, mil_type
 from executorch_coreml.ops.rule import FLOAT, Family
 from executorch_coreml.ops.weights import (
@@ -35,27 +35,21 @@ def _results(call: Call, first: Var) -> Any:
 
 
 @rules(
-    aten.batch_norm.default,
-    types=FLOAT,
-    checks=[
-        rank("input", 2, 3, 4, 5),
-        one_of("training", False),
-        present("running_mean"),
-        present("running_var"),
-    ],
-)
-@rules(
     aten._native_batch_norm_legit_no_training.default,
     types=FLOAT,
-    checks=[rank("input", 2, 3, 4, 5), only_first_result],
+    checks=[only_first_result],
 )
 def batch_norm(mb: Emit, call: Call) -> Any:
     mil = mb.type_of(call.outs[0].dtype)
-    given = [call[name] for name in ("running_mean", "running_var", "weight", "bias")]
-    if all(value is None or mb.array(value) is not None for value in given):
-        out = _batch_norm(mb, call, *map(mb.array, given))
-    else:
+    mean, variance = mb.array(call["running_mean"]), mb.array(call["running_var"])
+    weight, bias = mb.array(call["weight"]), mb.array(call["bias"])
+    unknown = (weight is None and call["weight"] is not None) or (
+        bias is None and call["bias"] is not None
+    )
+    if mean is None or variance is None or unknown:
         out = _batch_norm_at_run_time(mb, call)
+    else:
+        out = _batch_norm(mb, call, mean, variance, weight, bias)
     return _results(call, mb.cast(out, mil))
 
 
@@ -188,7 +182,7 @@ def group_norm(mb: Emit, call: Call) -> Any:
     return _results(call, mb.cast(out, mb.type_of(call.outs[0].dtype)))
 
 
-@rules(aten.instance_norm.default, types=FLOAT, checks=[rank("input", 3, 4, 5)])
+@rules(aten.instance_norm.default, types=FLOAT)
 def instance_norm(mb: Emit, call: Call) -> Any:
     return own_statistics(mb, call) if call["use_input_stats"] else batch_norm(mb, call)
 
@@ -196,7 +190,7 @@ def instance_norm(mb: Emit, call: Call) -> Any:
 @rules(
     aten._native_batch_norm_legit.no_stats,
     types=FLOAT,
-    checks=[rank("input", 2, 3, 4, 5), one_of("training", True), only_first_result],
+    checks=[one_of("training", True), only_first_result],
 )
 def own_statistics(mb: Emit, call: Call) -> Any:
     """Instance norm, and batch norm that has no running statistics.

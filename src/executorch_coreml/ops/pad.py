@@ -25,12 +25,7 @@ rules = Family()
 
 Pairs = list[tuple[int, int]]
 
-# PyTorch's mode -> (numpy's, MIL's or None where MIL has none)
-_MODES = {
-    "reflect": ("reflect", "reflect"),
-    "replicate": ("edge", "replicate"),
-    "circular": ("wrap", None),
-}
+_REPEATING = ("reflect", "replicate", "circular")  # MIL has the first two, under the same names
 
 
 def _pairs(amounts: list[int], rank: int) -> Pairs:
@@ -64,20 +59,32 @@ def _constant(mb: Emit, x: Var, pairs: Pairs, value: Any, dtype: torch.dtype) ->
     return x
 
 
+def _sources(extent: int, before: int, after: int, mode: str) -> np.ndarray[Any, Any]:
+    """Where each element along a padded axis comes from. Circular padding repeats what is left
+    after cropping, the other modes what was there before."""
+    grow, crop = (max(before, 0), max(after, 0)), slice(max(-before, 0), min(after, 0) or None)
+    places: np.ndarray[Any, Any] = np.arange(extent)
+    if mode == "circular":
+        places = np.pad(places[crop], grow, mode="wrap")
+    elif mode == "reflect":
+        places = np.pad(places, grow, mode="reflect")[crop]
+    else:
+        places = np.pad(places, grow, mode="edge")[crop]
+    return places
+
+
 def _repeated(mb: Emit, x: Var, pairs: Pairs, mode: str) -> Var:
     """Padding with the tensor's own values."""
-    numpy_mode, mil_mode = _MODES[mode]
-    flat = _flat(pairs)
-    native = mil_mode and mil_type(x).startswith("fp") and min(flat) >= 0
-    if native and not any(_flat(pairs[:-2])):
-        return mb.pad(x=x, pad=_flat(pairs[-2:]), mode=mil_mode)
+    native = mode != "circular" and mil_type(x).startswith("fp") and not any(_flat(pairs[:-2]))
+    if native and all(
+        0 <= amount <= extent
+        for extent, pair in zip(x.shape, pairs, strict=True)
+        for amount in pair
+    ):
+        return mb.pad(x=x, pad=_flat(pairs[-2:]), mode=mode)
     for axis, (before, after) in enumerate(pairs):
         if before or after:
-            extent = x.shape[axis]
-            grown: Any = np.pad(  # type: ignore[call-overload]
-                np.arange(extent), (max(before, 0), max(after, 0)), mode=numpy_mode
-            )
-            x = take(mb, x, grown[max(-before, 0) : len(grown) + min(after, 0)], axis)
+            x = take(mb, x, _sources(x.shape[axis], before, after, mode), axis)
     return x
 
 
@@ -89,7 +96,7 @@ def constant_pad_nd(mb: Emit, call: Call) -> Var:
 
 @rules(
     aten.pad.default,
-    checks=[constant("pad"), constant("value"), one_of("mode", "constant", *_MODES)],
+    checks=[constant("pad"), constant("value"), one_of("mode", "constant", *_REPEATING)],
     moves_data=True,
 )
 def pad(mb: Emit, call: Call) -> Var:

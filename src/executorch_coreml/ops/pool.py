@@ -11,9 +11,9 @@ import torch
 
 from executorch_coreml.ops.axes import along_axis, batched, max_along_axis, unbatched
 from executorch_coreml.ops.call import Call
-from executorch_coreml.ops.checks import dtype_of, only_first_result, rank
+from executorch_coreml.ops.checks import dtype_of, only_first_result
 from executorch_coreml.ops.emit import Emit, Var, mil_type
-from executorch_coreml.ops.rule import FLOAT, INT, Check, Family
+from executorch_coreml.ops.rule import FLOAT, INT, Family
 
 aten = torch.ops.aten
 rules = Family()
@@ -69,10 +69,6 @@ def _spatial(call: Call) -> int:
     return int(call.op._schema.name.split("pool", 1)[1][0])
 
 
-def _ranks(spatial: int) -> list[Check]:
-    return [rank("self", spatial + 1, spatial + 2)]
-
-
 # -- maximum -------------------------------------------------------------------------------------
 
 FLOAT_INPUT = dtype_of("self", torch.float32, torch.float16)
@@ -112,16 +108,16 @@ def adaptive_max_pool(mb: Emit, call: Call) -> Any:
     return unbatched(mb, x, added), None
 
 
-for _n, _op, _indices, _adapting in (
+for _n, _max, _indices, _adaptive_max in (
     (1, aten.max_pool1d, None, aten.adaptive_max_pool1d),
     (2, aten.max_pool2d, aten.max_pool2d_with_indices, aten.adaptive_max_pool2d),
     (3, aten.max_pool3d, aten.max_pool3d_with_indices, aten.adaptive_max_pool3d),
 ):
-    rules(_op.default, types=FLOAT, checks=_ranks(_n))(max_pool)
-    _several = [*_ranks(_n), FLOAT_INPUT, only_first_result]
+    rules(_max.default, types=FLOAT)(max_pool)
+    _several = [FLOAT_INPUT, only_first_result]
     if _indices is not None:
         rules(_indices.default, types=FLOAT | INT, checks=_several)(max_pool)
-    rules(_adapting.default, types=FLOAT | INT, checks=_several)(adaptive_max_pool)
+    rules(_adaptive_max.default, types=FLOAT | INT, checks=_several)(adaptive_max_pool)
 
 
 # -- average -------------------------------------------------------------------------------------
@@ -178,13 +174,13 @@ def adaptive_avg_pool(mb: Emit, call: Call) -> Var:
     return unbatched(mb, x, added)
 
 
-for _n, _op, _adapting in (
-    (1, aten.avg_pool1d, (aten.adaptive_avg_pool1d,)),
-    (2, aten.avg_pool2d, (aten.adaptive_avg_pool2d, aten._adaptive_avg_pool2d)),
-    (3, aten.avg_pool3d, (aten.adaptive_avg_pool3d, aten._adaptive_avg_pool3d)),
+for _n, _average, *_adaptive_average in (
+    (1, aten.avg_pool1d, aten.adaptive_avg_pool1d),
+    (2, aten.avg_pool2d, aten.adaptive_avg_pool2d, aten._adaptive_avg_pool2d),
+    (3, aten.avg_pool3d, aten.adaptive_avg_pool3d, aten._adaptive_avg_pool3d),
 ):
-    rules(_op.default, types=FLOAT, checks=_ranks(_n))(avg_pool)
-    rules(*(op.default for op in _adapting), types=FLOAT, checks=_ranks(_n))(adaptive_avg_pool)
+    rules(_average.default, types=FLOAT)(avg_pool)
+    rules(*(op.default for op in _adaptive_average), types=FLOAT)(adaptive_avg_pool)
 
 
 # -- adaptive windows ----------------------------------------------------------------------------

@@ -3,6 +3,10 @@
 Interpolation is linear in the image and works on each axis by itself, so PyTorch itself tells what
 it does: its op, applied to unit vectors, gives the matrix (or the indices) for each axis. Core ML's
 own ops are used where they compute the same.
+
+PyTorch's public functions call the ``vec`` overloads. Some plain ones have no rule: PyTorch
+decomposes bilinear and bicubic whatever it is asked to keep, and ExecuTorch's edge dialect has
+neither trilinear nor antialiased bicubic.
 """
 
 from __future__ import annotations
@@ -43,17 +47,18 @@ def _matrix(call: Call, axis: int, spatial: int) -> Matrix:
     """[out, in]: what the op does along one spatial axis, found by applying it to unit vectors."""
     size = call.shape(_image(call))[2 + axis]
     out = int(call.out.shape[2 + axis])
-    others = [1] * spatial
-    shape, target = others.copy(), others.copy()
+    # The other axes keep an extent of 2: torch 2.13's antialiased ops go wrong for a width of 1.
+    shape, target = [2] * spatial, [2] * spatial
     shape[axis], target[axis] = size, out
     scales: list[float | None] = [None] * spatial
     scales[axis] = _scales(call, spatial)[axis]
     corners = [call["align_corners"]] if "align_corners" in call.args else []
     plain = getattr(aten, call.op._schema.name.split("::")[1]).default
+    units = torch.eye(size).reshape(1, size, *(-1 if a == axis else 1 for a in range(spatial)))
     with torch.no_grad():
-        units = torch.eye(size).reshape(1, size, *shape)
-        result = plain(units, target, *corners, *scales)
-    return result.reshape(size, out).T.numpy().copy()
+        result = plain(units.expand(1, size, *shape).contiguous(), target, *corners, *scales)
+    along = result[0].movedim(1 + axis, 0).reshape(out, size, -1)[..., 0]
+    return np.asarray(along.numpy())
 
 
 # -- nearest -------------------------------------------------------------------------------------
@@ -104,13 +109,10 @@ def _factor(indices: Matrix, size: int) -> int:
 @rules(
     aten.upsample_linear1d.default,
     aten.upsample_linear1d.vec,
-    aten.upsample_trilinear3d.default,
     aten.upsample_trilinear3d.vec,
-    aten.upsample_bicubic2d.default,
     aten.upsample_bicubic2d.vec,
     aten._upsample_bilinear2d_aa.default,
     aten._upsample_bilinear2d_aa.vec,
-    aten._upsample_bicubic2d_aa.default,
     aten._upsample_bicubic2d_aa.vec,
     types=FLOAT,
 )
@@ -124,7 +126,7 @@ def interpolate(mb: Emit, call: Call) -> Var:
     return x
 
 
-@rules(aten.upsample_bilinear2d.default, aten.upsample_bilinear2d.vec, types=FLOAT)
+@rules(aten.upsample_bilinear2d.vec, types=FLOAT)
 def bilinear(mb: Emit, call: Call) -> Var:
     """Core ML's ``resize_bilinear`` works from the extents alone.
 

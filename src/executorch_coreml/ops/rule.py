@@ -108,7 +108,7 @@ class Family:
         moves_data: bool = False,
     ) -> Callable[[Lower], Lower]:
         def add(lower: Lower) -> Lower:
-            code = lower.__code__  # type: ignore[attr-defined]
+            code = lower.__code__
             where = f"{code.co_filename}:{code.co_firstlineno}"
             for op in ops:
                 row = Rule(op, lower, tuple(checks), types, since, moves_data, where)

@@ -45,7 +45,6 @@ def _default_layout(call: Call) -> str | None:
 
 @rules(aten.alias.default, aten.alias_copy.default, moves_data=True)
 @rules(aten.detach.default, aten.detach_copy.default, moves_data=True)
-@rules(aten.lift_fresh.default, aten.lift_fresh_copy.default, moves_data=True)
 @rules(
     aten.clone.default,
     dim_order._clone_dim_order.default,
@@ -59,7 +58,6 @@ def identity(mb: Emit, call: Call) -> Var:
 @rules(
     aten.view.default,
     aten.view_copy.default,
-    aten._unsafe_view.default,
     aten.squeeze.default,
     aten.squeeze_copy.default,
     aten.squeeze.dim,

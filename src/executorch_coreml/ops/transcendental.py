@@ -159,9 +159,7 @@ def _ratio(mb: Emit, smaller: Var, larger: Var) -> Var:
 MAX_MULTIPLIED = 8  # integer exponents up to here become multiplications
 
 
-@rules(
-    aten.pow.Tensor_Tensor, aten.pow.Scalar, types=FLOAT | INT, checks=[fits_int32("self")]
-)
+@rules(aten.pow.Tensor_Tensor, aten.pow.Scalar, types=FLOAT | INT, checks=[fits_int32("self")])
 def power(mb: Emit, call: Call) -> Var:
     kind = compute_type(mb, call, call.out.dtype, "self", "exponent")
     return result(mb, call, mb.pow(x=mb.var(call["self"], kind), y=mb.var(call["exponent"], kind)))

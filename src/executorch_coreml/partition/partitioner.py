@@ -138,7 +138,7 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
     def _refuse(self, node: Node) -> str | None:
         """Why the node must stay outside, judged by itself."""
         if node.target is operator.getitem:
-            return self._refuse(node.args[0])  # type: ignore[arg-type]
+            return self._refuse(Call(node)["input"])
         op = normalise(node.target)
         if op in self.skipped:
             return "named in skip_ops_for_coreml_delegation"

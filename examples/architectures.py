@@ -1,4 +1,4 @@
-"""The models that both benchmarks measure: real architectures with seeded random weights."""
+"""The models that demo, tests and benchmarks share: real architectures, seeded random weights."""
 
 from __future__ import annotations
 
@@ -21,16 +21,39 @@ class First(nn.Module):
         return self.model(*args, **self.fixed, return_dict=False)[0]
 
 
-def image(size: int = 224) -> tuple[torch.Tensor]:
-    return (torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)),)
+def photos(count: int, seed: int, size: int = 224) -> torch.Tensor:
+    """Random crops of the two photographs that scikit-learn ships, normalised as for ImageNet.
+
+    Returns:
+        ``count`` images, [count, 3, size, size], the same for the same seed.
+    """
+    from sklearn.datasets import load_sample_images
+
+    mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+    deviation = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    whole = [torch.tensor(i).permute(2, 0, 1) / 255 for i in load_sample_images().images]
+    generator = torch.Generator().manual_seed(seed)
+
+    def crop(photo: torch.Tensor) -> torch.Tensor:
+        top, left = (
+            int(torch.randint(0, extent - size, (), generator=generator))
+            for extent in photo.shape[1:]
+        )
+        return (photo[:, top : top + size, left : left + size] - mean) / deviation
+
+    return torch.stack([crop(whole[number % 2]) for number in range(count)])
+
+
+def image() -> tuple[torch.Tensor]:
+    return (photos(1, seed=9),)
 
 
 def tokens(length: int, vocabulary: int) -> tuple[torch.Tensor]:
     return (torch.randint(0, vocabulary, (1, length), generator=torch.Generator().manual_seed(0)),)
 
 
-def calibrate(model: nn.Module, size: int = 224) -> nn.Module:
-    """Batch-norm statistics of random images, as training leaves them.
+def calibrate(model: nn.Module) -> nn.Module:
+    """Batch-norm statistics of photographs, as training leaves them.
 
     With those of a fresh model (mean 0, variance 1) the activations of random weights shrink from
     layer to layer until fp16 holds none of them, which no trained model does.
@@ -41,7 +64,7 @@ def calibrate(model: nn.Module, size: int = 224) -> nn.Module:
             module.momentum = None  # averages all batches
     with torch.no_grad():
         for seed in range(2):
-            model(torch.rand(4, 3, size, size, generator=torch.Generator().manual_seed(seed)))
+            model(photos(8, seed))
     return model.eval()
 
 
