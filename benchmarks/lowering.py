@@ -20,7 +20,7 @@ from typing import Any
 from measure import PeakMemory, machine
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
-from architectures import MODELS, build  # noqa: E402
+from architectures import MODELS, build
 
 BACKENDS = {"ours": "executorch_coreml", "existing": "executorch.backends.apple.coreml"}
 

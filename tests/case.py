@@ -133,9 +133,7 @@ def execute(pte: bytes, inputs: tuple[Any, ...]) -> list[Any]:
     from executorch.runtime import Runtime
 
     method = Runtime.get().load_program(pte).load_method("forward")
-    return [
-        out.clone() if isinstance(out, torch.Tensor) else out for out in method.execute(inputs)
-    ]
+    return [out.clone() if isinstance(out, torch.Tensor) else out for out in method.execute(inputs)]
 
 
 def flat(value: Any) -> list[Any]:

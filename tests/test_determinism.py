@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import torch
+
 from case import export, lower, randn
 
 SCRIPT = """

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from case import FP16, FP32, execute, export, lower
 from architectures import MODELS, build
+
+from case import FP16, FP32, execute, export, lower
 
 
 def relative(got: torch.Tensor, expected: torch.Tensor) -> float:
@@ -27,7 +28,9 @@ def test_model_is_one_delegate_and_equals_eager(name: str) -> None:
             for node in lowered.exported_program().graph.nodes
             if node.op == "call_function"
         ]
-        outside = [str(t) for t in calls if "call_delegate" not in str(t) and "getitem" not in str(t)]
+        outside = [
+            str(t) for t in calls if "call_delegate" not in str(t) and "getitem" not in str(t)
+        ]
         assert not outside, outside
         (got,) = execute(lowered.buffer, inputs)
         assert torch.isfinite(got).all()

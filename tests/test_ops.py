@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from case import FP16, FP32, Case, Reject, run_reject
 from together import Outcome, check, run_together
 
@@ -41,7 +42,10 @@ def _cases() -> list[Any]:
     """xdist_group keeps the cases of one program on one worker."""
     return [
         pytest.param(
-            case, group, id=f"{group.rsplit('-', 1)[0]}-{case.id}", marks=pytest.mark.xdist_group(group)
+            case,
+            group,
+            id=f"{group.rsplit('-', 1)[0]}-{case.id}",
+            marks=pytest.mark.xdist_group(group),
         )
         for group, cases in GROUPS.items()
         for case in cases

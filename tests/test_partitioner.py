@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from case import FP32, assert_close, execute, export, flat, lower, randn
 from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 from executorch.exir.backend.compile_spec_schema import CompileSpec
 from executorch.exir.capture._config import ExecutorchBackendConfig
 from executorch.exir.passes.init_mutable_pass import InitializedMutableBufferPass
 from executorch.runtime import Runtime
 
+from case import FP32, assert_close, execute, export, flat, lower, randn
 from executorch_coreml import ComputeUnit, CoreMLBackend, CoreMLPartitioner, Target
 from executorch_coreml.errors import OptionsError, UnsupportedOp
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from case import Case, Reject
-from test_ops import ROWS
 
+from case import Case, Reject
 from executorch_coreml.engine.kernels import TABLE as KERNELS
 from executorch_coreml.engine.kernels.table import Family as KernelFamily
 from executorch_coreml.engine.kernels.table import merge as merge_kernels
 from executorch_coreml.ops import TABLE
 from executorch_coreml.ops.rule import Family, merge
+from test_ops import ROWS
 
 CASES = [row for _, row in ROWS if isinstance(row, Case)]
 REJECTS = [row for _, row in ROWS if isinstance(row, Reject)]

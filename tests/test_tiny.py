@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+
 from case import FP16, FP32, assert_close, execute, export, lower, randn
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from case import FP16, Case, Function, assert_close, execute, export, flat, lower
 
+from case import FP16, Case, Function, assert_close, execute, export, flat, lower
 from executorch_coreml import ComputePrecision, CoreMLError
 from executorch_coreml.partition import Decision
 
@@ -33,8 +33,7 @@ class _Together(torch.nn.Module):
         super().__init__()
         self.counts = [len(case.inputs) for case in cases]
         self.rows = torch.nn.ModuleList(
-            case.fn if isinstance(case.fn, torch.nn.Module) else Function(case.fn)
-            for case in cases
+            case.fn if isinstance(case.fn, torch.nn.Module) else Function(case.fn) for case in cases
         )
 
     def forward(self, *inputs: Any) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@
     │   ├── LoweringError             a bug of ours: a rule emitted something wrong (cause chained)
     │   ├── TypeMismatch              a lowered value has another dtype or shape than PyTorch's
     │   └── PackageError              the finished program could not be serialised
-    ├── PayloadError                  bytes that are no delegate payload, .pte or weight file (``offset``)
+    ├── PayloadError                  bytes that are not what they claim to be (``offset``)
     ├── ProgramError                  an ML Program that is malformed (function, op, value)
     └── RunError                      a model that loads, but cannot run as asked
         ├── MissingKernel             MIL ops the engine has no kernel for, all of them at once

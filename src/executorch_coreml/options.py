@@ -100,7 +100,7 @@ class CompileOptions:
 
     Attributes:
         compute_unit: The units Core ML may use on the device.
-        minimum_deployment_target: The oldest OS to support; None chooses the lowest the model needs.
+        minimum_deployment_target: The oldest OS to support; None chooses the lowest possible.
         compute_precision: The float type of the arithmetic. Values that are not float32 in PyTorch
             keep their type.
         model_type: Only ``MODEL`` can be made without Apple's compiler.

@@ -212,7 +212,7 @@ def _spec(key: str, **field: Any) -> CompileSpec:
 def _supported(chosen: options.ModelType) -> options.ModelType:
     if chosen is options.ModelType.COMPILED_MODEL:
         raise OptionsError(
-            "model_type=COMPILED_MODEL needs Apple's model compiler, which this package does not call",
+            "model_type=COMPILED_MODEL needs Apple's compiler, which this package does not call",
             hint="use MODEL_TYPE.MODEL: the device compiles it on first load and caches the result",
         )
     return chosen

@@ -125,7 +125,9 @@ def _declare(node: Node, target: Target, builder: Any) -> Any:
         )
     mil = border_type(value.dtype, target)
     if mil is None:
-        raise UnsupportedOp(f"dtype {value.dtype} cannot cross into Core ML", location=str(locate(node)))
+        raise UnsupportedOp(
+            f"dtype {value.dtype} cannot cross into Core ML", location=str(locate(node))
+        )
     dtype = types.string_to_builtin(mil)
     return builder.placeholder(shape=tuple(value.shape) or (1,), dtype=dtype)
 

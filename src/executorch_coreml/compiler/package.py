@@ -193,9 +193,7 @@ def _debug_ops(spec: Any, lowered: Lowered) -> list[DebugOp]:
                 node = lowered.origins.get(op.outputs[0].name) if op.outputs else None
                 if node is not None and op.type != "const":
                     handles = _handles(node.meta.get("debug_handle"))
-                    found.append(
-                        DebugOp(op.outputs[0].name, op.type, handles, str(locate(node)))
-                    )
+                    found.append(DebugOp(op.outputs[0].name, op.type, handles, str(locate(node))))
     return found
 
 

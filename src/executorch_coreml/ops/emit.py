@@ -221,9 +221,7 @@ class Emit:
 
     def _floats(self, value: Any, mil: str) -> Any:
         """Python floats and float arrays take the float type of the op's tensors."""
-        if isinstance(value, float) or (
-            isinstance(value, np.ndarray) and value.dtype.kind == "f"
-        ):
+        if isinstance(value, float) or (isinstance(value, np.ndarray) and value.dtype.kind == "f"):
             return _scalar(self._convert(np.asarray(value), mil))
         return value
 
@@ -249,7 +247,7 @@ _MIL_TYPES = {
 def _float_type(value: Any) -> str | None:
     if isinstance(value, (list, tuple)):
         return next((t for item in value if (t := _float_type(item))), None)
-    if not hasattr(value, "dtype") or isinstance(value, np.ndarray):
+    if not hasattr(value, "dtype") or isinstance(value, (np.ndarray, np.generic)):
         return None
     mil = mil_type(value)
     return mil if mil.startswith("fp") else None

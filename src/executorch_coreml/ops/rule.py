@@ -62,7 +62,9 @@ class Rule:
     def refuse(self, call: Call) -> str | None:
         """Why this call cannot be lowered, or None if it can."""
         if call.target is not None and call.target < self.since:
-            return f"needs {self.since.name} or later; minimum_deployment_target is {call.target.name}"
+            return (
+                f"needs {self.since.name} or later; minimum_deployment_target is {call.target.name}"
+            )
         for name, tensor in call.tensors():
             if reason := self._tensor_reason(f"argument {name!r}", tensor):
                 return reason
@@ -136,8 +138,6 @@ def merge(families: Iterable[Family]) -> Mapping[Any, Rule]:
     for family in families:
         for row in family.rows:
             if row.op in table:
-                raise ValueError(
-                    f"two rules for {row.op}: {table[row.op].where} and {row.where}"
-                )
+                raise ValueError(f"two rules for {row.op}: {table[row.op].where} and {row.where}")
             table[row.op] = row
     return MappingProxyType(table)

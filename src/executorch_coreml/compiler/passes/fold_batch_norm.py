@@ -49,9 +49,9 @@ def fold_batch_norm(graph: DelegatedGraph, options: CompileOptions) -> None:
 
 
 def _follows_convolution(norm: Call) -> bool:
-    conv = norm["input"]
+    conv: Node = norm["input"]
     return (
-        bool(conv.op == "call_function")
+        conv.op == "call_function"
         and normalise(conv.target) in CONVOLUTIONS
         and not Call(conv).args.get("transposed", False)
         and len(conv.users) == 1
@@ -61,7 +61,7 @@ def _follows_convolution(norm: Call) -> bool:
 
 
 def _reads_first(user: Node) -> bool:
-    return user.target is operator.getitem and user.args[1] == 0
+    return user.target is operator.getitem and bool(Call(user)["index"] == 0)
 
 
 def _folded(
@@ -92,9 +92,7 @@ def _replace(
     metas = (call["weight"].meta, Call(norm)["running_mean"].meta)
     placeholders = [
         _placeholder(graph, f"{conv.name}_{what}_folded", tensor, meta)
-        for what, tensor, meta in zip(
-            ("weight", "bias"), (weight, bias), metas, strict=True
-        )
+        for what, tensor, meta in zip(("weight", "bias"), (weight, bias), metas, strict=True)
     ]
     arguments = dict(call.args) | dict(zip(("weight", "bias"), placeholders, strict=True))
     conv.args, conv.kwargs = tuple(arguments.values()), {}
