@@ -12,6 +12,7 @@ import logging
 import sys
 import time
 import warnings
+from functools import partial
 from math import exp, log
 from pathlib import Path
 from typing import Any
@@ -67,10 +68,10 @@ def main(names: list[str]) -> None:
         with torch.inference_mode():
             ms = side_by_side(
                 {
-                    "float32": lambda m=float32.load_method("forward"), x=inputs: m.execute(x),
-                    "faithful": lambda m=faithful.load_method("forward"), x=inputs: m.execute(x),
-                    "xnnpack": lambda m=xnnpack.load_method("forward"), x=inputs: m.execute(x),
-                    "eager": lambda m=model, x=inputs: m(*x),
+                    "float32": partial(float32.load_method("forward").execute, inputs),
+                    "faithful": partial(faithful.load_method("forward").execute, inputs),
+                    "xnnpack": partial(xnnpack.load_method("forward").execute, inputs),
+                    "eager": partial(model, *inputs),
                 }
             )
         ratios.append((ms["float32"] / ms["xnnpack"], ms["faithful"] / ms["float32"]))

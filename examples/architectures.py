@@ -9,6 +9,21 @@ import torch
 from torch import nn
 
 
+class DigitsCNN(nn.Module):
+    """Two convolutions and a linear layer for 8x8 images; input [N, 1, 8, 8], output [N, 10]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
+            nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
+        )  # fmt: skip
+        self.classify = nn.Linear(32 * 4 * 4, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.classify(self.features(images).flatten(1))
+
+
 class First(nn.Module):
     """A transformers model that returns its first output tensor instead of a dataclass."""
 

@@ -13,14 +13,16 @@ import logging
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any
 
 warnings.simplefilter("ignore")
 logging.disable(logging.WARNING)
 
 import torch  # noqa: E402
-from architectures import build  # noqa: E402
+from architectures import DigitsCNN, build  # noqa: E402
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import (  # noqa: E402
     XnnpackPartitioner,
 )
@@ -37,21 +39,6 @@ import executorch_coreml.runtime  # noqa: E402, F401  (registers the delegate)
 from executorch_coreml import ComputePrecision, CoreMLBackend, CoreMLPartitioner  # noqa: E402
 
 console = Console()
-
-
-class DigitsCNN(nn.Module):
-    """Two convolutions and a linear layer for 8x8 images; input [N, 1, 8, 8], output [N, 10]."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
-            nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
-        )  # fmt: skip
-        self.classify = nn.Linear(32 * 4 * 4, 10)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.classify(self.features(images).flatten(1))
 
 
 @dataclass
@@ -107,7 +94,8 @@ def latency(run: Callable[[torch.Tensor], Any], example: torch.Tensor) -> float:
 
 
 def through_executorch(name: str, pte: bytes, images: torch.Tensor) -> Result:
-    method = Runtime.get().load_program(pte).load_method("forward")
+    with redirect_stderr(StringIO()):  # XNNPACK reports there what it reads of the CPU
+        method = Runtime.get().load_program(pte).load_method("forward")
     logits = torch.cat([method.execute((image,))[0].clone() for image in images.split(1)])
     return Result(name, logits, len(pte), latency(lambda x: method.execute((x,)), images[:1]))
 

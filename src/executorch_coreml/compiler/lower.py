@@ -33,15 +33,12 @@ class Lowered:
 
     Attributes:
         program: coremltools' ``Program`` with the one function ``main``.
-        inputs, outputs: Names at the border, in the delegate's argument order.
         target: The deployment target its opset belongs to.
         origins: Name of a MIL op's output -> the fx node it was emitted for.
         notes: Precision decisions per node.
     """
 
     program: Any
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
     target: Target
     origins: Mapping[str, Node]
     notes: Mapping[Node, list[str]]
@@ -80,8 +77,6 @@ def lower(program: ExportedProgram, options: CompileOptions) -> Lowered:
         mil.add_function("main", function)
     return Lowered(
         program=mil,
-        inputs=tuple(declared),
-        outputs=tuple(var.name for var in results),
         target=target,
         origins=emit.origins,
         notes=emit.notes,

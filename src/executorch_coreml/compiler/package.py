@@ -164,8 +164,9 @@ def build(lowered: Lowered) -> Package:
     return Package(
         model=spec.SerializeToString(deterministic=True),
         weights=data,
-        inputs=lowered.inputs,
-        outputs=lowered.outputs,
+        # Not the names that lowering chose: the serialiser renames what MIL reserves ("int32").
+        inputs=tuple(feature.name for feature in spec.description.input),
+        outputs=tuple(feature.name for feature in spec.description.output),
         debug=tuple(_debug_ops(spec, lowered)),
     )
 

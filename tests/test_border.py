@@ -1,0 +1,72 @@
+"""What crosses into a delegate of ours: every dtype, rank 0, and values that do not fit."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from case import FP16, FP32, execute, export, lower, randbool, randint, randn
+from executorch_coreml.errors import InputError
+
+
+class Mixed(torch.nn.Module):
+    """Every dtype goes in, every dtype comes out, each computed from another."""
+
+    def forward(
+        self,
+        single: torch.Tensor,
+        half: torch.Tensor,
+        int32: torch.Tensor,
+        int64: torch.Tensor,
+        flags: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:
+        return (
+            torch.where(flags, single, half.float()),
+            half * 2,
+            int32 * int32,
+            int64 - int32,
+            (int64 > 0) & flags,
+        )
+
+
+INPUTS = (
+    randn(2, 3),
+    randn(2, 3).half(),
+    randint(2, 3, dtype=torch.int32),
+    randint(2, 3, low=-(2**31) + 10, high=2**31 - 10),
+    randbool(2, 3),
+)
+
+
+@pytest.mark.parametrize("precision", [FP32, FP16], ids=["fp32", "fp16"])
+@pytest.mark.parametrize("shape", [(2, 3), (1,), ()], ids=["matrix", "one", "rank0"])
+def test_every_dtype_in_and_out(precision: object, shape: tuple[int, ...]) -> None:
+    count = int(torch.tensor(shape).prod())
+    inputs = tuple(x.flatten()[:count].reshape(shape).clone() for x in INPUTS)
+    lowered, partitioner = lower(export(Mixed(), inputs), precision)  # type: ignore[arg-type]
+    assert partitioner.report.delegates == 1
+    assert not partitioner.report.refused
+    got = execute(lowered.buffer, inputs)
+    for one, other in zip(got, Mixed()(*inputs), strict=True):
+        assert (one.dtype, one.shape) == (other.dtype, other.shape)
+        if one.dtype is torch.float32 and precision is FP16:
+            assert torch.equal(one.half(), other.half())
+        else:
+            assert torch.equal(one, other)
+
+
+def test_int64_beyond_int32_is_an_error_that_names_the_input() -> None:
+    x = torch.tensor([1, 2**31])
+    lowered, _ = lower(export(lambda x: x + 1, (x,)))
+    with pytest.raises(RuntimeError) as caught:
+        execute(lowered.buffer, (x,))
+    assert isinstance(caught.value.__cause__, InputError)
+    assert "2147483648" in str(caught.value.__cause__)
+
+
+def test_dtype_that_cannot_cross_stays_outside() -> None:
+    x = torch.randn(3, dtype=torch.float64)
+    lowered, partitioner = lower(export(lambda x: torch.relu(x), (x,)))
+    (decision,) = partitioner.report.refused
+    assert (decision.reason or "").startswith("argument 'self' has dtype float64; allowed: float16")
+    assert torch.equal(execute(lowered.buffer, (x,))[0], torch.relu(x))
