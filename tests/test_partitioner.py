@@ -96,6 +96,14 @@ def test_no_delegate_only_moves_data() -> None:
     assert torch.equal(got, X.reshape(4, 4).T)
 
 
+def test_ops_kept_whole_are_not_left_outside() -> None:
+    """They move data only, but ExecuTorch has no kernel for them as they are."""
+    program, partitioner = edge(lambda x: torch.roll(torch.nn.functional.pad(x, (1, 2)), 3), (X,))
+    assert not partitioner.report.refused
+    (got,) = execute(program.to_executorch().buffer, (X,))
+    assert torch.equal(got, torch.roll(torch.nn.functional.pad(X, (1, 2)), 3))
+
+
 def test_weights_passed_as_inputs_when_not_taken_over() -> None:
     torch.manual_seed(0)
     model = torch.nn.Linear(8, 4)

@@ -96,6 +96,16 @@ ARGUMENTS = [
 
 MASKED = torch.tensor([[1.0, -math.inf, 2.0, -math.inf], [-math.inf, 0.0, -math.inf, -math.inf]])
 
+LOWEST = torch.where(MASKED.isinf(), torch.finfo(torch.float32).min, 0.0)
+LOWEST[1] = torch.finfo(torch.float32).min  # a row with nothing to attend to
+
+MASKS = [
+    Case("softmax_mask_input", lambda x, m: torch.softmax(x + m, -1), (randn(2, 4), LOWEST),
+         aten.softmax.int),
+    Case("softmax_mask_expanded", lambda x, m: torch.softmax(x + m[:, None], -1),
+         (randn(2, 3, 4), LOWEST), aten.softmax.int),
+]  # fmt: skip
+
 SOFTMAX = [
     row
     for name, fn, op, core in (
@@ -130,4 +140,4 @@ REJECTED = [
     Reject("relu_double", F.relu, (X.double(),), aten.relu.default, "float64"),
 ]  # fmt: skip
 
-ROWS = joined([*ACTIVATIONS, *ARGUMENTS, *SOFTMAX, *REJECTED])
+ROWS = joined([*ACTIVATIONS, *ARGUMENTS, *SOFTMAX, *MASKS, *REJECTED])

@@ -25,6 +25,14 @@ ROWS = joined(
         Case("int_int32", lambda x: x.to(torch.int32) + 1, (randint(5),), TO),
         Case("bool_float", lambda x: x.to(torch.float32) * 3, (randbool(5),), TO),
         Case("bool_int", lambda x: x.to(torch.int64) * 3, (randbool(5),), TO),
+        Case(
+            "infinite_constant_int",
+            lambda x: torch.where(
+                x > 0, torch.arange(5.0, dtype=torch.float32).log().to(torch.int64), 7
+            ),
+            (torch.tensor([-1, 1, 1, 1, 1]),),
+            TO,
+        ),
         Case("rank0", lambda x: x.to(torch.float32) + 0.5, (torch.tensor(3),), TO),
         Reject("double", lambda x: x.to(torch.float64) + 1, (randn(3),), TO, "float64"),
         Reject(

@@ -111,8 +111,10 @@ DIVISION = [
     Case("div_scalar_mode", lambda x: aten.div.Scalar_mode(x, 3, rounding_mode="floor"), (INTS,),
          aten.div.Scalar_mode),
     Case("floor_divide", lambda x, y: x // y, (INTS, torch.tensor([3, -3, 2, -1])),
-         aten.floor_divide.default),
-    Case("floor_divide_float", lambda x: x // 0.75, (EVEN,), aten.floor_divide.default),
+         aten.div.Tensor_mode),
+    Case("floor_divide_int32", lambda x: x // 3, (INTS.int(),), aten.div.Tensor_mode),
+    Case("floor_divide_float", lambda x: x // 0.75, (EVEN,), aten.div.Tensor_mode),
+    Case("floor_divide_half", lambda x: x // 0.75, (EVEN.half(),), aten.div.Tensor_mode),
     Case("floor_divide_scalar", lambda x: aten.floor_divide.Scalar(x, -4), (INTS,),
          aten.floor_divide.Scalar),
     *[
@@ -181,6 +183,11 @@ LOGIC = [
 ]  # fmt: skip
 
 ROUNDING = [
+    *[
+        Case(f"round_decimals_{decimals}", lambda x, d=decimals: torch.round(x, decimals=d),
+             (EVEN * 60 if decimals < 0 or decimals > 2 else EVEN,), aten.round.decimals)
+        for decimals in (-2, -1, 0, 1, 2, 3)
+    ],
     *[
         row
         for name in ("floor", "ceil", "round", "trunc")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 
@@ -25,7 +27,94 @@ def shuffled(*shape: int) -> torch.Tensor:
     return order.reshape(shape) * 0.5 - 3
 
 
+BAGS = [
+    ("two", [0, 4], {}),
+    ("empty", [0, 3, 3, 6], {}),
+    ("last", [0, 3, 5], {"include_last_offset": True}),
+    ("padding", [0, 4], {"padding_idx": -2}),
+]
+BAG, BAG_INNER = aten.embedding_bag.padding_idx, aten._embedding_bag.default
+BAG_FORWARD = aten._embedding_bag_forward_only.default
+
+
+def _bag(mode: str, **options: Any) -> Any:
+    return lambda i, w, o: F.embedding_bag(i, w, o, mode=mode, **options)
+
+
+def _inner(op: Any, *, padding: int = -1) -> Any:
+    return lambda i, w, o: op(w, i, o, False, 1, False, None, False, padding)[0]
+
+
+EMBEDDING_BAGS: list[Case | Reject] = [
+    *(
+        Case(
+            f"embedding_bag-{mode}-{name}",
+            _bag(mode, **options),
+            (torch.tensor([1, 2, 4, 5, 4, 3, 2, 8]), randn(10, 3), torch.tensor(offsets)),
+            covers=BAG,
+        )
+        for mode in ("sum", "mean", "max")
+        for name, offsets, options in BAGS
+    ),
+    Case(
+        "embedding_bag-weights",
+        lambda i, w, o, s: F.embedding_bag(i, w, o, mode="sum", per_sample_weights=s),
+        (at(6, high=10), randn(10, 3), torch.tensor([0, 2]), randn(6)),
+        covers=BAG,
+    ),
+    Case(
+        "embedding_bag-2d",
+        lambda i, w: F.embedding_bag(i, w),
+        (at(3, 4, high=10), randn(10, 3)),
+        covers=BAG,
+    ),
+    Case(
+        "embedding_bag-many",
+        _bag("sum"),
+        (at(3000, high=10), randn(10, 3) + 2, torch.tensor([0, 2900])),
+        covers=BAG,
+    ),
+    *(
+        Case(
+            f"{op._schema.name}-{padding}",
+            _inner(op, padding=padding),
+            (at(6, high=4), randn(4, 3), torch.tensor([0, 2])),
+            covers=op,
+        )
+        for op in (BAG_INNER, BAG_FORWARD)
+        for padding in (-1, 2)
+    ),
+    Reject(
+        "embedding_bag-counts",
+        lambda i, w, o: aten._embedding_bag.default(w, i, o)[::2],
+        (at(6, high=4), randn(4, 3), torch.tensor([0, 2])),
+        covers=BAG_INNER,
+        reason="result number 2 is used",
+    ),
+]
+
+MEDIANS = [
+    *(
+        Case(
+            f"median-{dim}-{keep}",
+            lambda x, dim=dim, keep=keep: tuple(x.median(dim, keep)),
+            (shuffled(3, 4, 5),),
+            covers=aten.median.dim,
+        )
+        for dim in (0, 1, -1)
+        for keep in (False, True)
+    ),
+    Case("median-values", lambda x: x.median(0)[0], (randint(5, 3),), covers=aten.median.dim),
+    Case("median-dim-rank0", lambda x: tuple(x.median(0)), (randn(),), covers=aten.median.dim),
+    *(
+        Case(f"median-all-{x.dtype}-{x.dim()}", torch.median, (x,), covers=aten.median.default)
+        for x in (randn(3, 4), randn(7), randn(), randn(2, 3, dtype=torch.float16), randint(4, 2))
+    ),
+]
+
 ROWS: list[Case | Reject] = [
+    *EMBEDDING_BAGS,
+    *MEDIANS,
     moved("embedding", EMBEDDING, F.embedding, at(2, 3, high=5), randn(5, 4)),
     moved("embedding-rank0", EMBEDDING, F.embedding, at(high=5), randn(5, 4)),
     moved("embedding-int32", EMBEDDING, F.embedding, at(3, high=5, dtype=torch.int32), randn(5, 4)),

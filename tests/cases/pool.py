@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch.nn import functional as F
 
@@ -22,6 +24,13 @@ def _op(kind, n):
 
 def _with(fn, *args, **options):
     return lambda x: fn(x, *args, **options)
+
+
+def _apart(*shape):
+    """Values that fp16 tells apart."""
+    count = math.prod(shape)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(count))
+    return order.reshape(shape) * 0.5 - 100
 
 
 WINDOWS = [
@@ -143,12 +152,30 @@ ROWS: list[Case | Reject] = [
         aten.avg_pool2d.default,
         rtol=1e-3,  # fp16 is the dtype of the model
     ),
-    Reject(
-        "max_pool2d indices",
-        _with(F.max_pool2d, 2, return_indices=True),
-        (randn(1, 2, 6, 6),),
+    *(
+        Case(
+            f"max_pool{n}d indices {o}",
+            _with(MAX[n], return_indices=True, **o),
+            (_apart(2, 3, *SIZES[n]),),
+            getattr(aten, f"max_pool{max(n, 2)}d_with_indices").default,
+        )
+        for n in (1, 2, 3)
+        for o in [*WINDOWS[1::3], {"kernel_size": 2, "dilation": 2, "stride": 1, "padding": 1}]
+    ),
+    *(
+        Case(
+            f"adaptive_max_pool{n}d indices",
+            _with(ADAPTIVE_MAX[n], 3, return_indices=True),
+            (_apart(3, *SIZES[n]),),
+            _op("adaptive_max_pool", n),
+        )
+        for n in (1, 2, 3)
+    ),
+    Case(
+        "max_pool2d indices only",
+        lambda x: F.max_pool2d(x, 3, 2, 1, return_indices=True)[1],
+        (torch.zeros(1, 2, 6, 6),),  # of equal values, the first
         aten.max_pool2d_with_indices.default,
-        "result number 1 is used",
     ),
     Reject(
         "max_pool2d of integers",

@@ -55,6 +55,11 @@ EDGES = [
          half_rtol=5e-2),  # 1e-6 has 4 bits in fp16
     Case("rsqrt_epsilon", lambda x: torch.rsqrt(x + 1e-12) * x, (torch.zeros(3),),
          aten.rsqrt.default),
+    Case("rsqrt_mean_square",
+         lambda x: x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6),
+         (randn(3, 64) * 400,), aten.rsqrt.default),
+    Case("sqrt_mean_square", lambda x: x / torch.sqrt((x * x).mean(-1, keepdim=True) + 1e-6),
+         (randn(3, 64) * 400,), aten.sqrt.default),
     Case("reciprocal_zero", torch.reciprocal, (torch.tensor([0.0, 1e-3, -2.0]),),
          aten.reciprocal.default),
     Case("log1p_large", torch.log1p, (HUGE.abs(),), aten.log1p.default),

@@ -18,7 +18,9 @@ from torch.fx import Node
 
 from executorch_coreml.compiler.graph import DelegatedGraph, delegated_graph
 from executorch_coreml.compiler.passes import run_passes
+from executorch_coreml.compiler.positions import positions
 from executorch_coreml.compiler.quiet import quiet_coremltools
+from executorch_coreml.compiler.ranges import beyond_half
 from executorch_coreml.errors import CompileError, LoweringError, TypeMismatch, UnsupportedOp
 from executorch_coreml.location import locate
 from executorch_coreml.ops import TABLE
@@ -61,7 +63,8 @@ def lower(program: ExportedProgram, options: CompileOptions) -> Lowered:
 
         Builder.name_count.clear()
         opset = ct.target(target.value)
-        emit = Emit(Builder, options.half, graph.weights)
+        wide = _kept_wide(graph) if options.half else {}
+        emit = Emit(Builder, options.half, graph.weights, wide)
         emit.reserve(node.name for node in graph.graph.nodes)
         declared = {node.name: _declare(node, target, Builder) for node in graph.inputs}
         with Function(declared, opset_version=opset) as function:
@@ -70,7 +73,7 @@ def lower(program: ExportedProgram, options: CompileOptions) -> Lowered:
                 emit.bind(node, _enter(emit, node, function.inputs[node.name]))
             for node in graph.graph.nodes:
                 if node.op == "call_function":
-                    _lower_node(emit, node, target)
+                    _lower_node(emit, node, target, wide)
             results = _leave(emit, graph, target)
             function.set_outputs(results)
         mil = Program()
@@ -81,6 +84,12 @@ def lower(program: ExportedProgram, options: CompileOptions) -> Lowered:
         origins=emit.origins,
         notes=emit.notes,
     )
+
+
+def _kept_wide(graph: DelegatedGraph) -> dict[Node, str]:
+    """Node whose float32 fp16 cannot stand for -> why."""
+    kept = dict.fromkeys(positions(graph), "a position or an angle: kept in fp32")
+    return kept | beyond_half(graph)
 
 
 def choose_target(graph: DelegatedGraph, options: CompileOptions) -> Target:
@@ -135,8 +144,10 @@ def _enter(emit: Emit, node: Node, var: Var) -> Var:
     return emit.cast(var, emit.type_of(value.dtype))
 
 
-def _lower_node(emit: Emit, node: Node, target: Target) -> None:
+def _lower_node(emit: Emit, node: Node, target: Target, wide: Mapping[Node, str]) -> None:
     emit.start(node)
+    if node in wide:
+        emit.note(wide[node])
     if node.target is operator.getitem:
         call = Call(node)
         emit.bind(node, emit.results(call["input"])[call["index"]])

@@ -64,6 +64,17 @@ def read(source: str | os.PathLike[str] | Buffer, *, delegate: int = 0) -> Bundl
     return _read_buffer(_map(path), str(path), delegate)
 
 
+def list_delegates(source: str | os.PathLike[str]) -> tuple[Delegate, ...]:
+    """All delegates of a ``.pte``, of Core ML and others; none for other kinds of source.
+
+    Raises:
+        PayloadError: The file cannot be read, or is a damaged ``.pte``.
+    """
+    path = Path(source)
+    view = memoryview(b"") if path.is_dir() else _map(path)
+    return read_pte(view).delegates if is_pte(view) else ()
+
+
 def read_payload(
     data: Buffer,
     named_data: _NamedData | None = None,

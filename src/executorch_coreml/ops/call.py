@@ -73,14 +73,21 @@ class Call:
         """The results, always as a tuple."""
         return tuple(self.out) if isinstance(self.out, (tuple, list)) else (self.out,)
 
+    def reads(self, index: int) -> bool:
+        """Whether some node reads result ``index`` of several."""
+        if not isinstance(self.out, (tuple, list)):
+            return False
+        return any(
+            user.target is operator.getitem and user.args[1] == index for user in self.node.users
+        )
+
     def read_outs(self) -> Iterator[torch.Tensor]:
         """The tensors among the results that some node reads."""
         if not isinstance(self.out, (tuple, list)):
             yield from (self.out,) if isinstance(self.out, torch.Tensor) else ()
             return
-        read = {user.args[1] for user in self.node.users if user.target is operator.getitem}
         for index, tensor in enumerate(self.out):
-            if index in read and isinstance(tensor, torch.Tensor):
+            if self.reads(index) and isinstance(tensor, torch.Tensor):
                 yield tensor
 
     def meta(self, name: str) -> torch.Tensor:

@@ -1,11 +1,13 @@
 """Small named predicates on a call. Each returns a check: a function to None or a sentence.
 
-They read metadata only, never raise and never read weights.
+They read metadata only, never raise and never read weights. The first line of a check's docstring
+is its words in ``etcoreml ops``; a factory sets it with :func:`says`.
 """
 
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,9 +19,20 @@ from executorch_coreml.ops.rule import Check
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 
 
+def says(words: str) -> Callable[[Check], Check]:
+    """A decorator for checks whose docstring depends on the factory's arguments."""
+
+    def describe(check: Check) -> Check:
+        check.__doc__ = words
+        return check
+
+    return describe
+
+
 def one_of(name: str, *allowed: Any) -> Check:
     """The argument is one of the given values."""
 
+    @says(f"{name} is {' or '.join(map(repr, allowed))}")
     def check(call: Call) -> str | None:
         if call[name] in allowed:
             return None
@@ -31,6 +44,7 @@ def one_of(name: str, *allowed: Any) -> Check:
 def rank(name: str, *allowed: int) -> Check:
     """The tensor argument has one of the given ranks."""
 
+    @says(f"{name} has rank {' or '.join(map(str, allowed))}")
     def check(call: Call) -> str | None:
         if call.rank(name) in allowed:
             return None
@@ -42,6 +56,7 @@ def rank(name: str, *allowed: int) -> Check:
 def constant(name: str) -> Check:
     """The argument is a number, a list of numbers or None, not something computed at run time."""
 
+    @says(f"{name} is a constant")
     def check(call: Call) -> str | None:
         given = call[name]
         items = given if isinstance(given, (list, tuple)) else (given,)
@@ -55,6 +70,7 @@ def constant(name: str) -> Check:
 def absent(name: str) -> Check:
     """The optional argument is not given."""
 
+    @says(f"{name} is not given")
     def check(call: Call) -> str | None:
         return None if call[name] is None else f"{name} is not supported"
 
@@ -64,6 +80,7 @@ def absent(name: str) -> Check:
 def fits_int32(name: str) -> Check:
     """The number, when it is an integer, is one Core ML can hold: it has no int64."""
 
+    @says(f"{name} fits int32")
     def check(call: Call) -> str | None:
         given = call[name]
         if isinstance(given, int) and not INT32_MIN <= given <= INT32_MAX:
@@ -75,12 +92,14 @@ def fits_int32(name: str) -> Check:
 
 def dtype_of(name: str, *allowed: torch.dtype) -> Check:
     """The tensor argument has one of the given dtypes."""
+    names = [str(dtype).removeprefix("torch.") for dtype in allowed]
 
+    @says(f"{name} has dtype {' or '.join(names)}")
     def check(call: Call) -> str | None:
         if not isinstance(call[name], Node) or call.dtype(name) in allowed:
             return None
-        names = ", ".join(str(d).removeprefix("torch.") for d in allowed)
-        return f"{name} has dtype {str(call.dtype(name)).removeprefix('torch.')}; allowed: {names}"
+        got = str(call.dtype(name)).removeprefix("torch.")
+        return f"{name} has dtype {got}; allowed: {', '.join(names)}"
 
     return check
 

@@ -145,7 +145,9 @@ def div_mode(mb: Emit, call: Call) -> Var:
     return _divide(mb, call, call["rounding_mode"])
 
 
-@rules(aten.floor_divide.default, aten.floor_divide.Scalar, checks=[fits_int32("other")])
+# Not floor_divide.default: kept whole, ExecuTorch 1.5.1 refuses it for int32 // 3, whose number
+# becomes an int64 tensor. It decomposes to div.Tensor_mode, which converts the number.
+@rules(aten.floor_divide.Scalar, checks=[fits_int32("other")])
 def floor_divide(mb: Emit, call: Call) -> Var:
     return _divide(mb, call, "floor")
 
@@ -275,6 +277,17 @@ rules(aten.floor.default, types=FLOAT | INT)(_rounding("floor"))
 rules(aten.ceil.default, types=FLOAT | INT)(_rounding("ceil"))
 rules(aten.round.default, types=FLOAT | INT)(_rounding("round"))
 rules(aten.trunc.default, types=FLOAT | INT)(_rounding("trunc"))
+
+
+@rules(aten.round.decimals, types=FLOAT)
+def round_decimals(mb: Emit, call: Call) -> Var:
+    """Scaled by a power of ten, rounded, and scaled back, as PyTorch does."""
+    decimals = call["decimals"]
+    there, back = ("real_div", "mul") if decimals < 0 else ("mul", "real_div")
+    power = 10.0 ** abs(decimals)
+    kind = keep_fp32(mb, call.out.dtype, f"values scaled by 1e{decimals}")
+    scaled = mb.op(there, x=mb.var(call["self"], kind), y=power)
+    return result(mb, call, mb.op(back, x=mb.round(x=scaled), y=power))
 
 
 # -- selection -----------------------------------------------------------------------------------

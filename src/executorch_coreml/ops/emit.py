@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -70,11 +70,19 @@ class Emit:
         builder: coremltools' ``Builder``.
         half: Whether torch's float32 is computed in fp16.
         weights: Parameter, buffer and constant placeholders -> their tensors.
+        wide: Nodes whose float32 stays fp32 all the same.
     """
 
-    def __init__(self, builder: Any, half: bool, weights: Mapping[Node, torch.Tensor]):
+    def __init__(
+        self,
+        builder: Any,
+        half: bool,
+        weights: Mapping[Node, torch.Tensor],
+        wide: Collection[Node] = (),
+    ):
         self._builder = builder
         self.half = half
+        self._wide = wide
         self._weights = weights
         self._values: dict[Node, Any] = {}
         self._constants: dict[tuple[Any, ...], Var] = {}
@@ -120,6 +128,12 @@ class Emit:
     # -- values ----------------------------------------------------------------------------------
 
     def type_of(self, dtype: torch.dtype) -> str:
+        """The MIL type that stands for a torch dtype in the node at hand."""
+        if dtype is torch.float32 and self._node in self._wide:
+            return "fp32"
+        return self._usual_type(dtype)
+
+    def _usual_type(self, dtype: torch.dtype) -> str:
         """The MIL type that stands for a torch dtype under the chosen precision."""
         if dtype is torch.float32:
             return "fp16" if self.half else "fp32"
@@ -143,6 +157,8 @@ class Emit:
             if value in self._weights:
                 return self._weight(value, wanted)
             found = self._values[value]
+            if wanted is None and _is_float32(value):
+                wanted = self.type_of(torch.float32)  # a wide node reads it wide, others do not
             return found if wanted is None else self.cast(found, wanted)
         if wanted is None:
             raise LoweringError("a number needs a dtype", location=self._where())
@@ -178,13 +194,17 @@ class Emit:
         key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype, mil)
         if tensor.numel() == 0 or key not in self._constants:
             data = self._convert(_numpy(tensor), mil)
-            name = node.name if mil == self.type_of(tensor.dtype) else self.name(mil)
+            name = node.name if mil == self._usual_type(tensor.dtype) else self.name(mil)
             self._constants[key] = self._builder.const(val=_scalar(data), name=name)
         return self._constants[key]
 
     def _convert(self, data: np.ndarray[Any, Any], mil: str) -> np.ndarray[Any, Any]:
         if mil == "fp16":
             return to_fp16(data)
+        if mil == "int32" and data.dtype.kind == "f":
+            # Infinite and NaN have no integer in PyTorch either (C++ leaves the conversion open),
+            # but stand where a mask drops them: T5 takes the logarithm of distance 0.
+            data = np.nan_to_num(data.astype(np.float64), posinf=INT32_MAX, neginf=INT32_MIN)
         if mil == "int32" and data.dtype.kind in "iuf" and data.size:
             low, high = data.min(), data.max()
             if low < INT32_MIN or high > INT32_MAX:
@@ -242,6 +262,11 @@ _MIL_TYPES = {
     torch.int32: "int32",
     torch.bool: "bool",
 }
+
+
+def _is_float32(node: Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor) and value.dtype is torch.float32
 
 
 def _float_type(value: Any) -> str | None:

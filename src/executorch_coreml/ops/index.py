@@ -11,8 +11,19 @@ import torch
 from torch.fx import Node
 
 from executorch_coreml.ops.call import Call
+from executorch_coreml.ops.checks import only_first_result
+from executorch_coreml.ops.convert import not_zero
 from executorch_coreml.ops.emit import Var, mil_type
-from executorch_coreml.ops.moves import numeric, piece, reshape, take, transpose
+from executorch_coreml.ops.moves import (
+    broadcast,
+    fill,
+    numeric,
+    piece,
+    reshape,
+    take,
+    transpose,
+)
+from executorch_coreml.ops.precision import LARGE, keep_fp32
 from executorch_coreml.ops.rule import FLOAT, INT, Family
 
 if TYPE_CHECKING:
@@ -25,6 +36,77 @@ rules = Family()
 @rules(aten.embedding.default, moves_data=True)
 def embedding(mb: Emit, call: Call) -> Var:
     return take(mb, mb.var(call["weight"]), mb.var(call["indices"]), 0)
+
+
+# Of an embedding bag: what is done with the rows of each bag.
+SUM, MEAN, MAX = 0, 1, 2
+
+
+@rules(
+    aten.embedding_bag.padding_idx,
+    aten._embedding_bag.default,
+    aten._embedding_bag_forward_only.default,
+    types=FLOAT | INT,
+    checks=[only_first_result],
+)
+def embedding_bag(mb: Emit, call: Call) -> tuple[Var | None, ...]:
+    """A [bags, indices] matrix of what is in which bag, times the rows; or the maximum over it."""
+    mode, out, count = call["mode"], call.outs[0], call.shape("indices")[0]
+    long = mode != MAX and count > LARGE
+    kind = keep_fp32(mb, out.dtype, f"a sum of {count} rows") if long else mb.type_of(out.dtype)
+    rows = take(mb, mb.var(call["weight"], kind), mb.var(call["indices"]), 0)
+    if mode == MAX:
+        value = _largest(mb, rows, _membership(mb, call, to_the_end=True))
+    else:
+        shares = mb.cast(_membership(mb, call, to_the_end=False), kind)
+        if call["per_sample_weights"] is not None:
+            shares = mb.mul(x=shares, y=mb.var(call["per_sample_weights"], kind))
+        value = mb.matmul(x=shares, y=rows)
+    if mode == MEAN:
+        counted = mb.cast(_membership(mb, call, to_the_end=True), kind)
+        size = mb.reduce_sum(x=counted, axes=[1], keep_dims=True)
+        value = mb.real_div(x=value, y=mb.maximum(x=size, y=1.0))
+    return mb.cast(value, mb.type_of(out.dtype)), *[None] * (len(call.outs) - 1)
+
+
+def _membership(mb: Emit, call: Call, to_the_end: bool) -> Var:
+    """[bags, indices] bool. A bag has what comes after its offset and before the next one.
+
+    ``include_last_offset`` adds an offset that ends the last bag; it should equal the number of
+    indices. Where it does not, PyTorch sums up to it, yet divides by the number of indices, and
+    searches the maximum, as if the bag went on to the end.
+    """
+    bags, count = call.outs[0].shape[0], call.shape("indices")[0]
+    offsets = mb.var(call["offsets"])
+    if to_the_end:
+        offsets = piece(mb, offsets, 0, 0, bags)
+    place = mb.const(np.arange(count), "int32")
+    begun = mb.greater_equal(x=place, y=reshape(mb, offsets, [offsets.shape[0], 1]))
+    number = mb.reduce_sum(x=mb.cast(begun, "int32"), axes=[0], keep_dims=True)
+    member = mb.equal(x=number, y=mb.const(np.arange(1, bags + 1)[:, None], "int32"))
+    if (padding := _padding(call)) is not None:
+        counted = mb.not_equal(x=mb.var(call["indices"]), y=padding)
+        member = mb.logical_and(x=member, y=counted)
+    return member
+
+
+def _padding(call: Call) -> int | None:
+    """The index whose rows do not count. Only the composite op has negative ones mean one."""
+    given = call["padding_idx"]
+    if call.op is aten.embedding_bag.padding_idx:
+        return None if given is None else int(given) % call.shape("weight")[0]
+    return int(given) if given >= 0 else None
+
+
+def _largest(mb: Emit, rows: Var, member: Var) -> Var:
+    """The maximum of the rows of each bag; of none, zero."""
+    (bags, count), width = member.shape, rows.shape[1]
+    inside = broadcast(mb, reshape(mb, member, [bags, count, 1]), [bags, count, width])
+    every = broadcast(mb, rows, [bags, count, width])
+    lowest = fill(mb, every.shape, -np.inf, mil_type(rows))
+    largest = mb.reduce_max(x=mb.select(cond=inside, a=every, b=lowest), axes=[1], keep_dims=False)
+    some = not_zero(mb, mb.reduce_max(x=mb.cast(inside, "int32"), axes=[1], keep_dims=False))
+    return mb.select(cond=some, a=largest, b=fill(mb, largest.shape, 0, mil_type(rows)))
 
 
 @rules(aten.index_select.default, moves_data=True)
@@ -167,3 +249,17 @@ def argsort(mb: Emit, call: Call) -> Var:
     x = reshape(mb, x, x.shape or [1])
     order = mb.argsort(x=x, axis=call.dim(), ascending=not call["descending"])
     return reshape(mb, order, call.out.shape)
+
+
+@rules(aten.median.default, aten.median.dim, types=FLOAT | INT)
+def median(mb: Emit, call: Call) -> Any:
+    """The lower of the two middle values of an even number, and where it stands."""
+    x, axis = mb.var(call["self"]), call.dim() if "dim" in call.args else 0
+    if "dim" not in call.args or not x.shape:
+        x = reshape(mb, x, [prod(x.shape)])
+    middle = (x.shape[axis] + 1) // 2
+    found = mb.topk(x=x, k=middle, axis=axis, ascending=True)
+    values, indices = (
+        reshape(mb, piece(mb, part, axis, middle - 1, middle), call.outs[0].shape) for part in found
+    )
+    return (values, indices) if "dim" in call.args else values

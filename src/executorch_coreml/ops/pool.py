@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 
 from executorch_coreml.ops.axes import along_axis, batched, max_along_axis, unbatched
 from executorch_coreml.ops.call import Call
-from executorch_coreml.ops.checks import dtype_of, only_first_result
+from executorch_coreml.ops.checks import dtype_of
 from executorch_coreml.ops.emit import Emit, Var, mil_type
 from executorch_coreml.ops.rule import FLOAT, INT, Family
 
@@ -77,6 +79,9 @@ FLOAT_INPUT = dtype_of("self", torch.float32, torch.float16)
 def max_pool(mb: Emit, call: Call) -> Any:
     windows = _windows(call, _spatial(call))
     x, added = batched(mb, mb.var(call["self"]), len(windows.kernel))
+    if call.reads(1):
+        positions = [windows.positions(axis) for axis in range(len(windows.kernel))]
+        return tuple(unbatched(mb, out, added) for out in _max_and_where(mb, x, positions))
     if set(windows.dilation) == {1}:
         out = mb.max_pool(
             x=x,
@@ -97,7 +102,11 @@ def adaptive_max_pool(mb: Emit, call: Call) -> Any:
     spatial = _spatial(call)
     x, added = batched(mb, mb.var(call["self"]), spatial)
     outs = tuple(call.outs[0].shape[-spatial:])
-    even = _even(call.shape("self")[-spatial:], outs)
+    sizes = call.shape("self")[-spatial:]
+    if call.reads(1):
+        positions = [_adaptive(size, out) for size, out in zip(sizes, outs, strict=True)]
+        return tuple(unbatched(mb, out, added) for out in _max_and_where(mb, x, positions))
+    even = _even(sizes, outs)
     if even:
         x = mb.max_pool(x=x, kernel_sizes=even, strides=even, pad_type="valid")
     else:
@@ -108,16 +117,38 @@ def adaptive_max_pool(mb: Emit, call: Call) -> Any:
     return unbatched(mb, x, added), None
 
 
+def _max_and_where(mb: Emit, x: Var, positions: list[list[list[int]]]) -> tuple[Var, Var]:
+    """(maxima, their positions in the flattened spatial axes), for windows given per axis.
+
+    MIL's pools tell no positions: each window's values are gathered, and searched. Shorter windows
+    repeat their last position, which is not before the first maximum.
+    """
+    sizes = [int(extent) for extent in x.shape[2:]]
+    windows = [
+        [int(np.ravel_multi_index(place, sizes)) for place in product(*window)]
+        for window in product(*positions)
+    ]
+    widest = max(map(len, windows))
+    table = np.array([w + w[-1:] * (widest - len(w)) for w in windows], np.int32)
+    shape = [*x.shape[:2], *map(len, positions)]
+    flat = mb.reshape(x=x, shape=[*x.shape[:2], math.prod(sizes)])
+    picked = mb.gather(x=flat, indices=table, axis=2)
+    first = mb.reduce_argmax(x=picked, axis=3, keep_dims=False)
+    start = mb.const(np.arange(len(windows)) * widest, "int32")
+    where = mb.gather(x=table.reshape(-1), indices=mb.add(x=first, y=start), axis=0)
+    largest = mb.reduce_max(x=picked, axes=[3], keep_dims=False)
+    return mb.reshape(x=largest, shape=shape), mb.reshape(x=where, shape=shape)
+
+
 for _n, _max, _indices, _adaptive_max in (
     (1, aten.max_pool1d, None, aten.adaptive_max_pool1d),
     (2, aten.max_pool2d, aten.max_pool2d_with_indices, aten.adaptive_max_pool2d),
     (3, aten.max_pool3d, aten.max_pool3d_with_indices, aten.adaptive_max_pool3d),
 ):
     rules(_max.default, types=FLOAT)(max_pool)
-    _several = [FLOAT_INPUT, only_first_result]
     if _indices is not None:
-        rules(_indices.default, types=FLOAT | INT, checks=_several)(max_pool)
-    rules(_adaptive_max.default, types=FLOAT | INT, checks=_several)(adaptive_max_pool)
+        rules(_indices.default, types=FLOAT | INT, checks=[FLOAT_INPUT])(max_pool)
+    rules(_adaptive_max.default, types=FLOAT | INT, checks=[FLOAT_INPUT])(adaptive_max_pool)
 
 
 # -- average -------------------------------------------------------------------------------------

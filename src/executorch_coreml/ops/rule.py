@@ -59,6 +59,11 @@ class Rule:
     moves_data: bool
     where: str
 
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """The checks in words: the first line of each docstring."""
+        return tuple((check.__doc__ or "").partition("\n")[0].rstrip(".") for check in self.checks)
+
     def refuse(self, call: Call) -> str | None:
         """Why this call cannot be lowered, or None if it can."""
         if call.target is not None and call.target < self.since:

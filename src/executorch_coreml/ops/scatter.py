@@ -120,6 +120,7 @@ def _neutral(reduce: str, dtype: torch.dtype) -> float:
 
 
 def _float_mean(call: Call) -> str | None:
+    """A mean is one of floats."""
     if call["reduce"] != "mean" or call.out.dtype.is_floating_point:
         return None
     return "reduce is 'mean' of integers, which Core ML does not round as PyTorch does"

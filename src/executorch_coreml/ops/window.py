@@ -48,6 +48,7 @@ def _flat_take(mb: Emit, call: Call, positions: Indices) -> Var:
 
 
 def _row_by_row(call: Call) -> str | None:
+    """The tensor is contiguous."""
     if call.meta("self").is_contiguous():
         return None
     return "self is not contiguous, so its strides mean another layout than Core ML's"

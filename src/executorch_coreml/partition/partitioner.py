@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -214,8 +215,23 @@ def _cannot_cross(node: Node, target: Target) -> str | None:
 
 
 def _moves_data(node: Node) -> bool:
-    rule = TABLE.get(normalise(node.target))
-    return node.target is operator.getitem or (rule is not None and rule.moves_data)
+    if node.target is operator.getitem:
+        return True
+    op = normalise(node.target)
+    return op in TABLE and TABLE[op].moves_data and op not in _decomposable()
+
+
+@cache
+def _decomposable() -> frozenset[Any]:
+    """Ops that are whole only because :meth:`CoreMLPartitioner.ops_to_not_decompose` kept them.
+
+    They must not be left outside: ExecuTorch has no kernel for many of them (``aten.pad``), or one
+    that takes fewer arguments (``aten.roll`` without dims). Its edge dialect consists of the core
+    and the view-copy ops, which it never decomposes.
+    """
+    whole = (torch.Tag.core, torch.Tag.view_copy)
+    table = torch.export.default_decompositions()
+    return frozenset(op for op in table if not any(tag in op.tags for tag in whole))
 
 
 def _aliases(op: Any) -> bool:

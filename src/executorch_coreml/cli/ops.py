@@ -1,0 +1,38 @@
+"""``etcoreml ops``: the table of supported operators."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+
+import click
+
+
+@click.command("ops")
+@click.argument("containing", default="", metavar="[TEXT]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print docs/operators.md.")
+def command(containing: str, as_json: bool, as_markdown: bool) -> None:
+    """List the operators that can be delegated.
+
+    All of them, or those whose name contains TEXT. Their kind is core, if they are in PyTorch's
+    Core ATen set, and whole, if they are kept from being decomposed.
+    """
+    if as_json and as_markdown:
+        raise click.UsageError("--json and --markdown exclude each other")
+    if as_markdown and containing:
+        raise click.UsageError("--markdown is the whole table; TEXT must be left out")
+    logging.disable(logging.WARNING)  # torch and torchao warn of parts that are not needed here
+    try:
+        from executorch_coreml.ops.catalogue import COLUMNS, entries, markdown
+    finally:
+        logging.disable(logging.NOTSET)
+    from executorch_coreml.cli.output import print_json, print_table
+
+    rows = entries(containing)
+    if as_markdown:
+        click.echo(markdown(rows), nl=False)
+    elif as_json:
+        print_json([asdict(row) for row in rows])
+    else:
+        print_table(COLUMNS, [row.cells() for row in rows])

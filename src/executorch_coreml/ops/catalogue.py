@@ -1,0 +1,102 @@
+"""TABLE 1 in words, for ``etcoreml ops`` and docs/operators.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.export import default_decompositions
+
+from executorch_coreml.ops import TABLE
+from executorch_coreml.ops.rule import MAX_RANK, Rule
+
+_INTRODUCTION = f"""\
+# Operators
+
+Made from the table of rules by `etcoreml ops --markdown > docs/operators.md`.
+
+A call of one of these {len(TABLE)} aten overloads can be delegated if all its tensors have one of
+the dtypes and rank {MAX_RANK} at most, if the deployment target is the one named or later, and
+within the limits. The partitioner's report gives the reason for every call that cannot.
+
+*core* ops belong to PyTorch's Core ATen set. *whole* ops would be decomposed by PyTorch, and are
+kept as they are if every call of them in the program can be delegated.
+
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of the table.
+
+    Attributes:
+        op: The aten overload, ``"aten.add.Tensor"``.
+        dtypes: What its tensors may be, the narrowest of each kind first.
+        since: The oldest deployment target, ``"iOS15"``.
+        limits: What further must hold of a call.
+        core: It is in PyTorch's Core ATen set.
+        kept_whole: PyTorch would decompose it; the partitioner asks ExecuTorch not to.
+    """
+
+    op: str
+    dtypes: tuple[str, ...]
+    since: str
+    limits: tuple[str, ...]
+    core: bool
+    kept_whole: bool
+
+    @property
+    def kind(self) -> str:
+        marks = (("core", self.core), ("whole", self.kept_whole))
+        return ", ".join(name for name, holds in marks if holds)
+
+    def cells(self) -> tuple[str, str, str, str, str]:
+        """The entry as texts: op, dtypes, since, kind, limits."""
+        return self.op, " ".join(self.dtypes), self.since, self.kind, "; ".join(self.limits)
+
+
+COLUMNS = ("op", "dtypes", "since", "kind", "limits")
+
+
+def entries(containing: str = "") -> list[Entry]:
+    """The rows whose op contains the text (in any case), in alphabetical order."""
+    decomposed = default_decompositions()
+    rows = [_entry(rule, decomposed) for rule in TABLE.values()]
+    return sorted((row for row in rows if containing.lower() in row.op.lower()), key=_order)
+
+
+def _order(entry: Entry) -> tuple[str, str]:
+    return entry.op.lower(), entry.op
+
+
+def _entry(rule: Rule, decomposed: Any) -> Entry:
+    return Entry(
+        op=str(rule.op),
+        dtypes=tuple(str(d).removeprefix("torch.") for d in sorted(rule.types, key=_width)),
+        since=rule.since.name,
+        limits=tuple(limit[:1].lower() + limit[1:] for limit in rule.limits),
+        core=torch.Tag.core in rule.op.tags,
+        kept_whole=rule.op in decomposed and _may_stay_whole(rule.op),
+    )
+
+
+def _width(dtype: torch.dtype) -> tuple[bool, bool, int, str]:
+    """bool, then integers, then floats, each from narrow to wide."""
+    return dtype.is_floating_point, dtype is not torch.bool, dtype.itemsize, str(dtype)
+
+
+def _may_stay_whole(op: Any) -> bool:
+    """ExecuTorch 1.5.1 decomposes all the same what has several results, or may return a view."""
+    returns = op._schema.returns
+    return op.namespace == "aten" and len(returns) == 1 and returns[0].alias_info is None
+
+
+def markdown(rows: Iterable[Entry]) -> str:
+    """The text of docs/operators.md for all rows."""
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+    for row in rows:
+        op, *others = (cell.replace("|", "\\|") for cell in row.cells())
+        lines.append(f"| {' | '.join([f'`{op}`', *others])} |")
+    return _INTRODUCTION + "\n".join(lines) + "\n"

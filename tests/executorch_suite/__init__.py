@@ -1,0 +1,1 @@
+"""ExecuTorch's own backend test suite, run with this backend (``make suite``)."""

@@ -1,0 +1,124 @@
+"""Our flows for ExecuTorch's backend test suite, and what becomes of each of its cases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import executorch.backends.test.harness.stages as stages
+import torch
+from executorch.backends.test.harness import Tester
+from executorch.backends.test.harness.stages import StageType
+from executorch.backends.test.suite.flow import TestFlow
+from executorch.backends.test.suite.reporting import TestCaseSummary, TestResult
+from torch.utils._pytree import tree_map
+
+import executorch_coreml.runtime  # noqa: F401  (registers the backend)
+from executorch_coreml import ComputePrecision, CoreMLBackend, CoreMLPartitioner
+
+# Tighter than the suite's own 0.1 and 4 %, which would let most wrong answers pass.
+TOLERANCES = {
+    ComputePrecision.FLOAT32: {"atol": 1e-4, "rtol": 1e-4},
+    ComputePrecision.FLOAT16: {"atol": 1e-2, "rtol": 1e-2},
+}
+
+
+class CoreMLTester(Tester):
+    """Lowers with our partitioner, which it keeps for its report."""
+
+    def __init__(self, precision: ComputePrecision, module: torch.nn.Module, inputs: Any):
+        specs = CoreMLBackend.generate_compile_specs(compute_precision=precision)
+        self.partitioner = CoreMLPartitioner(compile_specs=specs)
+        self.precision = precision
+        lower = partial(stages.ToEdgeTransformAndLower, lambda: self.partitioner)
+        classes = {**Tester.default_stage_classes(), StageType.TO_EDGE_TRANSFORM_AND_LOWER: lower}
+        super().__init__(module, inputs, classes)
+        _made.append(self)
+
+    def run_method_and_compare_outputs(self, inputs: Any = None, **options: Any) -> Tester:
+        """With tolerances of our own, and for fp16 on inputs that fp16 holds exactly: rounding or
+        an argmax of inputs that differ is another question, with another answer."""
+        inputs = next(self.generate_random_inputs()) if inputs is None else inputs
+        if self.precision is ComputePrecision.FLOAT16:
+            inputs = tree_map(_held_by_fp16, inputs)
+        options.update(TOLERANCES[self.precision])
+        return super().run_method_and_compare_outputs(inputs=inputs, **options)
+
+
+def _held_by_fp16(value: Any) -> Any:
+    rounds = isinstance(value, torch.Tensor) and value.dtype is torch.float32
+    return value.half().float() if rounds else value
+
+
+_made: list[CoreMLTester] = []  # the testers of the case at hand: run_test keeps its own to itself
+
+
+def _flow(name: str, precision: ComputePrecision) -> TestFlow:
+    return TestFlow(name, "executorch_coreml", partial(CoreMLTester, precision))
+
+
+FLOWS = {
+    flow.name: flow
+    for flow in (
+        _flow("executorch_coreml", ComputePrecision.FLOAT32),
+        _flow("executorch_coreml_fp16", ComputePrecision.FLOAT16),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one case of the suite.
+
+    Attributes:
+        test: Name of the test; it may have several cases, ``case`` counts them.
+        kind: One of :data:`KINDS`.
+        reasons: ``op: why it stays outside``, or the error's first lines.
+    """
+
+    test: str
+    case: int
+    kind: str
+    reasons: list[str]
+
+
+KINDS = {
+    "whole": "delegated whole, equal to eager",
+    "partly": "delegated in part, equal to eager",
+    "outside": "nothing delegated",
+    "nothing": "nothing to compute",
+    "unwritten": "lowered; ExecuTorch itself cannot serialise its named tuple",
+    "raised": "raised",
+    "wrong": "not equal to eager",
+    "refused": "PyTorch itself refuses",
+}
+FAILURES = ("raised", "wrong")
+
+
+def judge(summary: TestCaseSummary, test: str) -> Outcome:
+    """The outcome of the case that ``summary`` is about, the last one that ran."""
+    tester = _made[-1] if _made else None
+    _made.clear()
+    kind, reasons = _kind(summary, tester)
+    return Outcome(test, summary.subtest_index, kind, reasons)
+
+
+def _kind(summary: TestCaseSummary, tester: CoreMLTester | None) -> tuple[str, list[str]]:
+    if summary.result is TestResult.OUTPUT_MISMATCH_FAIL:
+        return "wrong", _lines(summary.error)
+    if summary.result.is_backend_failure():
+        if "No registered serialization name for <class 'torch.return_types" in str(summary.error):
+            return "unwritten", _lines(summary.error)  # to_executorch() fails without a backend too
+        return "raised", _lines(summary.error)
+    if tester is None or tester.stages[StageType.TO_EDGE_TRANSFORM_AND_LOWER] is None:
+        return "refused", _lines(summary.error)
+    report = tester.partitioner.report
+    reasons = sorted({f"{d.location.op}: {d.reason}" for d in report.refused})
+    if not report.delegates:
+        return ("outside" if reasons else "nothing"), reasons
+    return ("partly" if reasons else "whole"), reasons
+
+
+def _lines(error: Exception | None) -> list[str]:
+    return [f"{type(error).__name__}: {error}"[:600]]
