@@ -155,7 +155,7 @@ def _boolean_mask(mb: Emit, given: Any, mil: str) -> Mask:
 
 def _float_mask(mb: Emit, given: Any, mil: str) -> Mask:
     """Rows of -inf give zero. A computed fp16 value that overflowed downwards counts as -inf."""
-    mask = mb.var(given)  # a float32 input is still fp32, whose lowest value is not -inf
+    mask = mb.as_made(given)  # a float32 input is still fp32, whose lowest value is not -inf
     bias = mb.maximum(x=mask, y=mb.const(_lowest(mil), mask))
     lowest = -FP16_MAX if mil_type(mask) == "fp16" else float(np.finfo(np.float32).min)
     attends = mb.greater_equal(x=mask, y=mb.const(lowest, mask))

@@ -164,6 +164,10 @@ class Emit:
             raise LoweringError("a number needs a dtype", location=self._where())
         return self.const(np.asarray(value), wanted)
 
+    def as_made(self, node: Node) -> Var:
+        """The value of ``node`` in the float type it was computed in, wide or not."""
+        return self.var(node) if node in self._weights else self._values[node]
+
     def array(self, value: Any) -> np.ndarray[Any, Any] | None:
         """The value as a numpy array when it is known now, in PyTorch's own dtype; else None."""
         if isinstance(value, Node):
