@@ -92,6 +92,14 @@ def test_rounding_is_exact_on_random_bits() -> None:
     _assert_same_bits(_graph(round_to_fp16, [x.size])(x), _numpy_round(x))
 
 
+def test_rounding_of_a_product_of_constants_keeps_the_sign() -> None:
+    x = np.array([1, 0.5, -0.25, 0.0, 3], np.float32)
+    product = ops.multiply(ops.constant(x), ops.constant(np.float32(-0.5))).output(0)
+    model = ov.Model([ops.result(round_to_fp16(product))], [], "constants")
+    got = core().compile_model(model, "CPU", configuration(None))([])[0]
+    assert np.array_equal(got, x * np.float32(-0.5))
+
+
 def test_rounding_survives_fusion_with_neighbours() -> None:
     """Scales by constants, sums and relu around it must not be merged into the formula."""
     x = np.random.default_rng(1).standard_normal((4, 4096)).astype(np.float32) * 30

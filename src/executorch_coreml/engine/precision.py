@@ -29,7 +29,7 @@ from typing import Any, Literal, TypeAlias
 import openvino as ov
 from openvino import opset15 as ops
 
-from executorch_coreml.engine.kernels.operand import f32
+from executorch_coreml.engine.kernels.operand import absolute, f32
 
 Precision: TypeAlias = Literal["faithful", "float32"]
 
@@ -38,7 +38,7 @@ _OVERFLOW = 65520.0  # halfway between the largest fp16, 65504, and 2**16
 
 def round_to_fp16(x: ov.Output) -> ov.Output:
     """A float32 node with the values of ``x`` rounded to fp16; one fused kernel on the CPU."""
-    magnitude = ops.abs(x)
+    magnitude = absolute(x)
     shift = ops.maximum(ops.multiply(magnitude, f32(8193.0)), f32(0.75))
     rounded = ops.subtract(shift, ops.subtract(shift, magnitude))
     finite = ops.less(magnitude, f32(_OVERFLOW))

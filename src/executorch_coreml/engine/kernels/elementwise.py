@@ -19,6 +19,7 @@ from openvino import opset15 as ops
 
 from executorch_coreml.engine.kernels.operand import (
     Operand,
+    absolute,
     cast,
     is_bool,
     is_float,
@@ -33,7 +34,7 @@ from executorch_coreml.mil.types import TensorType
 
 kernels = Family()
 
-Unary = Callable[[ov.Output], ov.Node]
+Unary = Callable[[ov.Output], "ov.Node | ov.Output"]
 Binary = Callable[[ov.Output, ov.Output], ov.Node]
 
 
@@ -63,7 +64,7 @@ def _binary(op: str, apply: Binary, *, integer: Binary | None = None, exact: boo
     kernels(op, exact=exact)(kernel)
 
 
-_unary("abs", ops.abs, exact=True)
+_unary("abs", absolute, exact=True)
 _unary("acos", ops.acos)
 _unary("asin", ops.asin)
 _unary("atan", ops.atan)
@@ -147,7 +148,7 @@ def floor_divide(x: ov.Output, y: ov.Output) -> tuple[ov.Output, ov.Output]:
     second = estimate(rest)
     rest = ops.subtract(rest, ops.multiply(second, y)).output(0)
     low = ops.less(ops.multiply(ops.sign(rest), ops.sign(y)), like(0, x))
-    high = ops.greater_equal(ops.subtract(ops.abs(rest), ops.abs(y)), like(0, x))
+    high = ops.greater_equal(ops.subtract(absolute(rest), absolute(y)), like(0, x))
     step = ops.subtract(
         ops.convert(ops.logical_and(high, ops.logical_not(low)), x.get_element_type()),
         ops.convert(low, x.get_element_type()),

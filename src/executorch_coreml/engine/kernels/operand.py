@@ -249,6 +249,15 @@ def f32(values: float | Sequence[float] | Array) -> ov.Output:
     return ops.constant(np.asarray(values, np.float32)).output(0)
 
 
+def absolute(x: ov.Output) -> ov.Output:
+    """The magnitude of a float or integer node.
+
+    Not OpenVINO's Abs: 2026.4 drops it when it follows a product of constants, so that
+    ``abs(1 * -0.5)`` is -0.5 in the compiled model.
+    """
+    return ops.maximum(x, ops.negative(x)).output(0)
+
+
 def shape_node(x: Operand) -> ov.Output:
     """The extents of ``x`` as an int64 node of rank 1; a constant where all are known."""
     extents = shape(x)

@@ -13,6 +13,7 @@ from openvino import opset15 as ops
 
 from executorch_coreml.engine.kernels.operand import (
     Operand,
+    absolute,
     cast,
     f32,
     i64,
@@ -216,8 +217,8 @@ def _mirrored(pixels: ov.Node | ov.Output, low: float, high: float) -> ov.Node |
     span = high - low
     if span == 0:
         return f32(low)
-    distance = ops.floor_mod(ops.abs(ops.subtract(pixels, f32(low))), f32(2 * span))
-    folded = ops.subtract(f32(span), ops.abs(ops.subtract(distance, f32(span))))
+    distance = ops.floor_mod(absolute(ops.subtract(pixels, f32(low))), f32(2 * span))
+    folded = ops.subtract(f32(span), absolute(ops.subtract(distance, f32(span))))
     return ops.add(folded, f32(low))
 
 
