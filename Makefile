@@ -2,7 +2,7 @@
 # make test   the whole test suite
 # make lint   ruff and mypy
 # make bench  side-by-side measurements, minutes
-# make suite  ExecuTorch's own operator suite with our backend, half an hour; writes docs/suite.md
+# make suite  ExecuTorch's own operator suite with our backend (long); writes docs/suite.md
 .PHONY: demo test lint bench suite clean
 .DELETE_ON_ERROR:
 
