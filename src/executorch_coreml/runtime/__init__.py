@@ -24,7 +24,7 @@ try:
 except ModuleNotFoundError as cause:
     raise RunError(
         "this installation of executorch-coreml has no runtime plugin",
-        hint="build it in the environment that has executorch: pip install --no-build-isolation .",
+        hint="build it: pip install . in the source folder",
     ) from cause
 
 load_executorch(built_against=EXECUTORCH_VERSION)
