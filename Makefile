@@ -2,7 +2,7 @@
 # make test   the whole test suite
 # make lint   ruff and mypy
 # make bench  side-by-side measurements, minutes
-# make suite  ExecuTorch's own operator suite with our backend (long); writes docs/suite.md
+# make suite  ExecuTorch's own operator suite in our flows, minutes; writes docs/suite.md
 .PHONY: demo test lint bench suite clean
 .DELETE_ON_ERROR:
 
@@ -31,8 +31,7 @@ bench: $(READY)
 # No configuration of ours: the suite is another project's, whose conftest knows the flows.
 suite: $(READY)
 	PYTHONPATH=tests $(PY) -m pytest --quiet -c /dev/null -n 2 -W ignore -p no:cacheprovider \
-	  -p executorch_suite.plugin -m "flow_executorch_coreml or flow_executorch_coreml_fp16" \
-	  --suite-json build/suite.json --suite-table docs/suite.md \
+	  -p executorch_suite.plugin --suite-json build/suite.json --suite-table docs/suite.md \
 	  "$$($(PY) -c 'import executorch.backends.test.suite as s; print(s.__path__[0])')/operators"
 
 # torch first: the packages after it are then content with the build that is installed. The plugin

@@ -88,12 +88,34 @@ def test_skipped_ops_accept_every_documented_spelling(name: str) -> None:
     }
 
 
-def test_no_delegate_only_moves_data() -> None:
-    program, partitioner = edge(lambda x: x.reshape(4, 4).transpose(0, 1), (X,))
+def test_no_piece_of_a_program_only_moves_data() -> None:
+    def fn(x: torch.Tensor) -> torch.Tensor:
+        return torch.special.i0(x).reshape(4, 4).transpose(0, 1)
+
+    _, partitioner = edge(fn, (X,))
     assert partitioner.report.delegates == 0
-    assert "only moves data" in str(partitioner.report)
+    reasons = {d.location.op: d.reason for d in partitioner.report.refused}
+    assert "only moves data" in (reasons["aten.permute_copy.default"] or "delegated")
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["default", "lower_full_graph"])
+def test_a_program_that_only_moves_data_is_delegated_whole(full: bool) -> None:
+    def fn(x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(4, 4).transpose(0, 1)
+
+    program, partitioner = edge(fn, (X,), lower_full_graph=full)
+    assert partitioner.report.delegates == 1
+    assert not partitioner.report.refused
     (got,) = execute(program.to_executorch().buffer, (X,))
-    assert torch.equal(got, X.reshape(4, 4).T)
+    assert torch.equal(got, fn(X))
+
+
+def test_lower_full_graph_blames_no_node_that_only_moves_data() -> None:
+    with pytest.raises(UnsupportedOp) as caught:
+        edge(lambda x: torch.special.i0(x).t(), (X,), lower_full_graph=True)
+    message = str(caught.value)
+    assert message.startswith("1 node(s) cannot run in Core ML")
+    assert "aten.i0.default" in message
 
 
 def test_ops_kept_whole_are_not_left_outside() -> None:

@@ -8,12 +8,14 @@ that fails or is skipped, the other cases run too, and the test fails at its end
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Generator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from executorch.backends.test.suite import flow as suite_flow
 from executorch.backends.test.suite import runner as suite_runner
 from executorch.backends.test.suite.reporting import TestCaseSummary, TestResult
@@ -45,11 +47,21 @@ suite_runner.run_test = _recording
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--suite-json", type=Path, help="write every outcome to this file")
     parser.addoption("--suite-table", type=Path, help="write the table of outcomes to this file")
+    parser.addoption("--suite-seed", type=int, default=0, help="of weights and inputs")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Without a choice of flows (``-m flow_xnnpack``), ours run."""
+    if not config.option.markexpr:
+        config.option.markexpr = " or ".join(f"flow_{name}" for name in FLOWS)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     _case_outcomes.clear()
+    seed = item.config.getoption("suite_seed")
+    torch.manual_seed(seed)
+    random.seed(seed)  # where the suite's runner takes a seed from
     yield
     runner = getattr(item, "funcargs", {}).get("test_runner")
     if runner is None or not _case_outcomes:
@@ -57,7 +69,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     item.user_properties.append((runner._flow.name, [asdict(one) for one in _case_outcomes]))
     failed = [one for one in _case_outcomes if one.kind in FAILURES]
     if failed:
-        pytest.fail("\n".join(f"case {o.case} {o.kind}: {o.reasons[0]}" for o in failed), False)
+        pytest.fail("\n".join(f"case {o.case} {o.kind}: {o.reasons}" for o in failed), False)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -24,6 +24,8 @@ within the limits. The partitioner's report gives the reason for every call that
 *core* ops belong to PyTorch's Core ATen set. *whole* ops would be decomposed by PyTorch, and are
 kept as they are if every call of them in the program can be delegated.
 
+[ExecuTorch's operator suite](suite.md) in our flows: what is delegated and why the rest is not.
+
 """
 
 

@@ -1,7 +1,8 @@
 """``CoreMLPartitioner``: asks the table about every node and tags what Core ML will run.
 
 It knows no op by name. A node is delegated when its rule's checks pass, when everything that
-crosses the border of its piece may cross, and when its piece computes something.
+crosses the border of its piece may cross, and when its piece computes something or is the whole
+program.
 """
 
 from __future__ import annotations
@@ -112,10 +113,9 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
         while illegal := self._illegal(pieces, exported_program):
             refused.update(illegal)
             pieces = _pieces(module, refused)
-        for piece in [piece for piece in pieces if all(_moves_data(node) for node in piece)]:
-            pieces.remove(piece)
-            reason = "it only moves data, and no neighbour that computes is delegated"
-            refused.update(dict.fromkeys(piece, reason))
+        if refused and not self.lower_full_graph:
+            pieces, moved = _computing(pieces)
+            refused.update(moved)
         self.report = Report(
             tuple(Decision(locate(node), refused.get(node)) for node in nodes), len(pieces)
         )
@@ -184,6 +184,20 @@ def _pieces(module: torch.fx.GraphModule, refused: dict[Node, str]) -> list[Piec
     order = {node: number for number, node in enumerate(accepted)}
     pieces = [sorted(part.nodes, key=order.__getitem__) for part in proposed.propose_partitions()]
     return sorted(pieces, key=lambda piece: order[piece[0]])
+
+
+def _computing(pieces: list[Piece]) -> tuple[list[Piece], dict[Node, str]]:
+    """The pieces that compute something, and why the nodes of the others stay outside.
+
+    To enter a delegate only to move data costs more than it saves, for ExecuTorch moves data as
+    well. Where one delegate is the whole program there is nothing to enter or leave.
+    """
+    computing: list[Piece] = []
+    moving: list[Piece] = []
+    for piece in pieces:
+        (moving if all(_moves_data(node) for node in piece) else computing).append(piece)
+    reason = "it only moves data, and no neighbour that computes is delegated"
+    return computing, {node: reason for piece in moving for node in piece}
 
 
 def _constants(program: ExportedProgram) -> set[Node]:
