@@ -20,7 +20,7 @@ from torch.fx import Node
 from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
 from torch.fx.passes.operator_support import create_op_support
 
-from executorch_coreml.compiler.backend import MARKER, CoreMLBackend, claim_name
+from executorch_coreml.compiler.backend import MARKER, CoreMLBackend, claim_name, supported
 from executorch_coreml.compiler.lower import border_type
 from executorch_coreml.errors import OptionsError, UnsupportedOp
 from executorch_coreml.location import locate
@@ -61,7 +61,7 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
         lower_full_graph: bool = False,
         take_over_constant_data: bool = True,
     ) -> None:
-        self.options = CompileOptions.from_specs(compile_specs or [])
+        self.options = supported(CompileOptions.from_specs(compile_specs or []))
         self.skipped = _known_ops(skip_ops_for_coreml_delegation or ())
         self.take_over_mutable_buffer = take_over_mutable_buffer
         self.lower_full_graph = lower_full_graph
