@@ -14,7 +14,7 @@ from executorch.exir.passes.init_mutable_pass import InitializedMutableBufferPas
 from executorch.runtime import Runtime
 
 from case import FP32, assert_close, execute, export, flat, lower, randn
-from executorch_coreml import ComputeUnit, CoreMLBackend, CoreMLPartitioner, Target
+from executorch_coreml import CoreMLBackend, CoreMLPartitioner
 from executorch_coreml.errors import OptionsError, UnsupportedOp
 
 X = randn(2, 8)
@@ -210,33 +210,3 @@ def test_outputs_that_are_inputs_constants_or_given_twice() -> None:
 def test_wrong_arguments_are_options_errors(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionsError, match=message):
         CoreMLPartitioner(**arguments)
-
-
-def test_compile_specs_accept_coremltools_enums_and_read_back() -> None:
-    import coremltools as ct
-
-    theirs = CoreMLBackend.generate_compile_specs(
-        compute_unit=ct.ComputeUnit.CPU_AND_NE,
-        minimum_deployment_target=ct.target.iOS17,
-        compute_precision=ct.precision.FLOAT32,
-    )
-    ours = CoreMLBackend.generate_compile_specs(
-        compute_unit=ComputeUnit.CPU_AND_NE,
-        minimum_deployment_target=Target.iOS17,
-        compute_precision=FP32,
-    )
-    assert theirs == ours
-    assert [(spec.key, spec.value) for spec in ours] == [
-        ("compute_units", b"cpu_and_ne"),
-        ("min_deployment_target", b"8"),
-        ("model_compute_precision", b"float32"),
-        ("model_type", b"model"),
-    ]
-    assert CoreMLBackend.compute_unit_from_compile_specs(ours) is ComputeUnit.CPU_AND_NE
-    assert CoreMLBackend.min_deployment_target_from_compile_specs(ours) is Target.iOS17
-    assert CoreMLBackend.model_compute_precision_from_compile_specs(ours) is FP32
-
-
-def test_compiled_models_are_refused_with_the_alternative() -> None:
-    with pytest.raises(OptionsError, match=r"Hint: use MODEL_TYPE\.MODEL"):
-        CoreMLBackend.generate_compile_specs(model_type=CoreMLBackend.MODEL_TYPE.COMPILED_MODEL)

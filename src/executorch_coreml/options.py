@@ -6,10 +6,11 @@ backend, so a ``.pte`` made here carries exactly the specs that the stock delega
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from executorch_coreml.errors import OptionsError
 
@@ -51,6 +52,19 @@ class ModelType(Enum):
     COMPILED_MODEL = "compiled_model"
 
 
+class WeightSharing(Enum):
+    """How the delegates of several methods come to share one model, stored once.
+
+    POSITIONAL is ExecuTorch's: delegate n of every method becomes a function of model n, so all
+    methods need equally many. BY_CONTENT puts together the delegates that hold the same weights,
+    however many a method has. DISABLED gives each delegate a model of its own.
+    """
+
+    BY_CONTENT = "by_content"
+    POSITIONAL = "positional"
+    DISABLED = "disabled"
+
+
 class Spec(Protocol):
     """ExecuTorch's ``CompileSpec``, without importing it."""
 
@@ -62,7 +76,13 @@ COMPUTE_UNITS = "compute_units"
 MIN_DEPLOYMENT_TARGET = "min_deployment_target"
 MODEL_COMPUTE_PRECISION = "model_compute_precision"
 MODEL_TYPE = "model_type"
+OP_LINEAR_QUANTIZER_CONFIG = "op_linear_quantizer_config"
+ENUMERATED_SHAPES = "enumerated_shapes"
+PASS_PIPELINE = "pass_pipeline"
+WEIGHT_SHARING = "multimethod_weight_sharing_strategy"
 COMPILER = "executorch_coreml"  # marks specs as made for this compiler, not for the stock one
+
+Shapes: TypeAlias = "tuple[tuple[int, ...], ...]"
 
 E = TypeVar("E", bound=Enum)
 
@@ -94,6 +114,55 @@ def target(given: Any) -> Target:
     return _member(Target, given, "minimum_deployment_target", lambda m: m.value)
 
 
+def weight_sharing(given: Any) -> WeightSharing:
+    return _member(WeightSharing, given, "multimethod_weight_sharing_strategy", lambda m: m.value)
+
+
+def pass_names(given: Any) -> tuple[str, ...]:
+    """Names as a tuple. Whether coremltools knows them is asked where coremltools is at hand."""
+    if isinstance(given, str) or not all(isinstance(name, str) for name in given):
+        raise OptionsError(f"pass_names must be a list of names; got {given!r}")
+    return tuple(given)
+
+
+def quantizer_config(given: Any) -> Mapping[str, Any]:
+    """The arguments of coremltools' ``OpLinearQuantizerConfig``, which must be plain data."""
+    if not isinstance(given, Mapping):
+        raise OptionsError(f"op_linear_quantizer_config must be a dictionary; got {given!r}")
+    try:
+        return dict(json.loads(json.dumps(dict(given))))
+    except (TypeError, ValueError) as cause:
+        raise OptionsError(f"op_linear_quantizer_config is no plain data: {cause}") from cause
+
+
+def enumerated_shapes(given: Any) -> Mapping[str, Shapes]:
+    """Input name -> its shapes; shapes at the same position belong together.
+
+    Raises:
+        OptionsError: Something else, no shapes, or another number of them for some input.
+    """
+    try:
+        shapes = {str(name): tuple(tuple(shape) for shape in each) for name, each in given.items()}
+    except (AttributeError, TypeError) as cause:
+        raise OptionsError(
+            "enumerated_shapes must map each input to a list of shapes", hint=_SHAPES_EXAMPLE
+        ) from cause
+    if not shapes:
+        raise OptionsError("enumerated_shapes names no input", hint=_SHAPES_EXAMPLE)
+    for name, each in shapes.items():
+        if any(type(extent) is not int or extent < 1 for shape in each for extent in shape):
+            raise OptionsError(f"enumerated_shapes of {name}: extents must be positive integers")
+    counts = {name: len(each) for name, each in shapes.items()}
+    if len(set(counts.values())) > 1 or min(counts.values()) < 2:
+        raise OptionsError(
+            f"enumerated_shapes must list as many shapes for each input, at least 2; got {counts}"
+        )
+    return shapes
+
+
+_SHAPES_EXAMPLE = 'write {"x": [[1, 5, 10], [4, 6, 10]], "y": [[3, 11], [5, 11]]}'
+
+
 @dataclass(frozen=True, slots=True)
 class CompileOptions:
     """All compile options of one delegate.
@@ -104,27 +173,49 @@ class CompileOptions:
         compute_precision: The float type of the arithmetic. Values that are not float32 in PyTorch
             keep their type.
         model_type: Only ``MODEL`` can be made without Apple's compiler.
+        op_linear_quantizer_config: Arguments of coremltools' ``OpLinearQuantizerConfig`` for
+            weights to be quantized; None leaves them as they are.
+        pass_names: coremltools passes to run on the finished program, in this order.
+        weight_sharing: How delegates of several methods share one model.
+        enumerated_shapes: Input -> the only shapes allowed, tied across inputs by position.
     """
 
     compute_unit: ComputeUnit = ComputeUnit.ALL
     minimum_deployment_target: Target | None = None
     compute_precision: ComputePrecision = ComputePrecision.FLOAT16
     model_type: ModelType = ModelType.MODEL
+    op_linear_quantizer_config: Mapping[str, Any] | None = None
+    pass_names: tuple[str, ...] = ()
+    weight_sharing: WeightSharing = WeightSharing.BY_CONTENT
+    enumerated_shapes: Mapping[str, Shapes] | None = None
 
     @property
     def half(self) -> bool:
         """Whether float32 values are computed in fp16."""
         return self.compute_precision is ComputePrecision.FLOAT16
 
-    def to_pairs(self) -> list[tuple[str, bytes]]:
-        """(key, value) of every spec, in the stock backend's order."""
+    def to_pairs(self, *, every: bool = False) -> list[tuple[str, bytes]]:
+        """(key, value) of the specs, in the stock backend's order.
+
+        The first four always; what came later to the stock backend only where it is not the
+        default, or all that has a value with ``every``.
+        """
         oldest = self.minimum_deployment_target
-        return [
+        pairs = [
             (COMPUTE_UNITS, self.compute_unit.value.encode()),
             (MIN_DEPLOYMENT_TARGET, b"" if oldest is None else str(oldest.value).encode()),
             (MODEL_COMPUTE_PRECISION, self.compute_precision.value.encode()),
             (MODEL_TYPE, self.model_type.value.encode()),
         ]
+        if self.op_linear_quantizer_config is not None:
+            pairs.append((OP_LINEAR_QUANTIZER_CONFIG, _json(self.op_linear_quantizer_config)))
+        if self.pass_names or every:
+            pairs.append((PASS_PIPELINE, _json(self.pass_names)))
+        if self.weight_sharing is not WeightSharing.BY_CONTENT or every:
+            pairs.append((WEIGHT_SHARING, self.weight_sharing.value.encode()))
+        if self.enumerated_shapes is not None:
+            pairs.append((ENUMERATED_SHAPES, _json(self.enumerated_shapes)))
+        return pairs
 
     @classmethod
     def from_specs(cls, specs: Iterable[Spec]) -> CompileOptions:
@@ -157,9 +248,34 @@ def _target_from_text(text: str) -> Target | None:
     return target(int(text))
 
 
+def _json(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _from_json(key: str, read: Callable[[Any], Any]) -> Callable[[str], Any]:
+    def reader(text: str) -> Any:
+        try:
+            value = json.loads(text)
+        except ValueError as cause:
+            raise OptionsError(f"compile spec {key!r} is no JSON: {text!r}") from cause
+        return read(value)
+
+    return reader
+
+
 _READERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     COMPUTE_UNITS: ("compute_unit", lambda text: compute_unit(cast(Any, text.upper()))),
     MIN_DEPLOYMENT_TARGET: ("minimum_deployment_target", _target_from_text),
     MODEL_COMPUTE_PRECISION: ("compute_precision", compute_precision),
     MODEL_TYPE: ("model_type", model_type),
+    OP_LINEAR_QUANTIZER_CONFIG: (
+        "op_linear_quantizer_config",
+        _from_json(OP_LINEAR_QUANTIZER_CONFIG, quantizer_config),
+    ),
+    PASS_PIPELINE: ("pass_names", _from_json(PASS_PIPELINE, pass_names)),
+    WEIGHT_SHARING: ("weight_sharing", weight_sharing),
+    ENUMERATED_SHAPES: (
+        "enumerated_shapes",
+        _from_json(ENUMERATED_SHAPES, enumerated_shapes),
+    ),
 }

@@ -9,14 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from executorch_coreml.compiler.backend import CoreMLBackend
+    from executorch_coreml.compiler.backend import (
+        MULTIMETHOD_WEIGHT_SHARING_STRATEGY,
+        CoreMLBackend,
+    )
 
-__all__ = ["CoreMLBackend"]
+__all__ = ["MULTIMETHOD_WEIGHT_SHARING_STRATEGY", "CoreMLBackend"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "CoreMLBackend":
-        from executorch_coreml.compiler.backend import CoreMLBackend
+    if name in __all__:
+        from executorch_coreml.compiler import backend
 
-        return CoreMLBackend
+        return getattr(backend, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,6 +10,7 @@ stock class.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, final
 
@@ -21,9 +22,17 @@ from executorch.exir.backend.backend_details import (
 from executorch.exir.backend.compile_spec_schema import CompileSpec
 
 from executorch_coreml import options
+from executorch_coreml.compiler.apple import require_compiler
 from executorch_coreml.errors import CompileError, OptionsError
-from executorch_coreml.options import CompileOptions, ComputePrecision, ComputeUnit, Target
+from executorch_coreml.options import (
+    CompileOptions,
+    ComputePrecision,
+    ComputeUnit,
+    Target,
+    WeightSharing,
+)
 
+MULTIMETHOD_WEIGHT_SHARING_STRATEGY = WeightSharing  # its name in ExecuTorch's own backend
 MARKER = CompileSpec(options.COMPILER, b"1")
 
 
@@ -48,6 +57,8 @@ class CoreMLBackend(BackendDetails):  # type: ignore[misc]
         minimum_deployment_target: Any = None,
         compute_precision: Any = ComputePrecision.FLOAT16,
         model_type: Any = MODEL_TYPE.MODEL,
+        op_linear_quantizer_config: Mapping[str, Any] | None = None,
+        pass_names: Sequence[str] | None = None,
     ) -> list[CompileSpec]:
         """Compile specs for :class:`~executorch_coreml.CoreMLPartitioner`.
 
@@ -56,16 +67,20 @@ class CoreMLBackend(BackendDetails):  # type: ignore[misc]
             minimum_deployment_target: The oldest OS to support; None chooses the lowest possible.
             compute_precision: Float type of the arithmetic.
             model_type: ``MODEL_TYPE.MODEL``; compiled models need Apple's compiler.
+            op_linear_quantizer_config: Arguments of coremltools' ``OpLinearQuantizerConfig``.
+            pass_names: coremltools passes to run on the finished program; none by default.
 
         Raises:
             OptionsError: A value that is none of the allowed ones.
         """
-        oldest = minimum_deployment_target
+        oldest, config = minimum_deployment_target, op_linear_quantizer_config
         chosen = CompileOptions(
             compute_unit=options.compute_unit(compute_unit),
             minimum_deployment_target=None if oldest is None else options.target(oldest),
             compute_precision=options.compute_precision(compute_precision),
-            model_type=_supported(options.model_type(model_type)),
+            model_type=options.model_type(model_type),
+            op_linear_quantizer_config=None if config is None else options.quantizer_config(config),
+            pass_names=_known_passes(pass_names or ()),
         )
         return [CompileSpec(key, value) for key, value in chosen.to_pairs()]
 
@@ -89,8 +104,45 @@ class CoreMLBackend(BackendDetails):  # type: ignore[misc]
     @staticmethod
     def generate_model_type_compile_spec(model_type: Any) -> CompileSpec:
         """The spec for how the model is stored."""
-        chosen = _supported(options.model_type(model_type))
-        return _spec(options.MODEL_TYPE, model_type=chosen)
+        return _spec(options.MODEL_TYPE, model_type=options.model_type(model_type))
+
+    @staticmethod
+    def generate_op_linear_quantizer_config_compile_spec(
+        op_linear_quantizer_config: Mapping[str, Any],
+    ) -> CompileSpec:
+        """The spec for quantizing weights; see coremltools' ``OpLinearQuantizerConfig``."""
+        chosen = options.quantizer_config(op_linear_quantizer_config)
+        return _spec(options.OP_LINEAR_QUANTIZER_CONFIG, op_linear_quantizer_config=chosen)
+
+    @staticmethod
+    def generate_pass_pipeline_compile_spec(pass_names: Sequence[str]) -> CompileSpec:
+        """The spec for coremltools passes to run on the finished program, in this order."""
+        return _spec(options.PASS_PIPELINE, pass_names=_known_passes(pass_names))
+
+    @staticmethod
+    def generate_multimethod_weight_sharing_strategy_compile_spec(strategy: Any) -> CompileSpec:
+        """The spec for how the delegates of several methods share one model."""
+        return _spec(options.WEIGHT_SHARING, weight_sharing=options.weight_sharing(strategy))
+
+    @staticmethod
+    def generate_enumerated_shapes_compile_spec(
+        ep: ExportedProgram, enumerated_shapes: Mapping[str, Sequence[Sequence[int]]]
+    ) -> CompileSpec:
+        """The spec for the only shapes that inputs may have.
+
+        Args:
+            ep: The program to be lowered; its dynamic inputs are the ones to list.
+            enumerated_shapes: Input -> its shapes. The n-th shapes of all inputs belong together:
+                with ``{"x": [[1, 24], [8, 24]], "y": [[6], [30]]}`` an x of [1, 24] comes with a y
+                of [6].
+
+        Raises:
+            OptionsError: The names or shapes do not fit the program.
+        """
+        from executorch_coreml.compiler.enumerated import fitting
+
+        chosen = fitting(ep, options.enumerated_shapes(enumerated_shapes))
+        return _spec(options.ENUMERATED_SHAPES, enumerated_shapes=chosen)
 
     @staticmethod
     def compute_unit_from_compile_specs(compile_specs: list[CompileSpec]) -> ComputeUnit:
@@ -115,6 +167,37 @@ class CoreMLBackend(BackendDetails):  # type: ignore[misc]
     def model_type_from_compile_specs(compile_specs: list[CompileSpec]) -> MODEL_TYPE:
         """How the specs ask the model to be stored."""
         return CoreMLBackend.MODEL_TYPE(CompileOptions.from_specs(compile_specs).model_type.value)
+
+    @staticmethod
+    def op_linear_quantizer_config_from_compile_specs(compile_specs: list[CompileSpec]) -> Any:
+        """coremltools' ``OpLinearQuantizerConfig`` of the specs, None if they have none."""
+        config = CompileOptions.from_specs(compile_specs).op_linear_quantizer_config
+        if config is None:
+            return None
+        import coremltools.optimize as cto
+
+        return cto.coreml.OpLinearQuantizerConfig._from_dict(dict(config))
+
+    @staticmethod
+    def pass_pipeline_from_compile_specs(compile_specs: list[CompileSpec]) -> Any:
+        """coremltools' ``PassPipeline`` of the passes the specs name, empty if they name none."""
+        from executorch_coreml.compiler.mil_passes import pass_pipeline
+
+        return pass_pipeline(CompileOptions.from_specs(compile_specs).pass_names)
+
+    @staticmethod
+    def multimethod_weight_sharing_strategy_from_compile_specs(
+        compile_specs: list[CompileSpec],
+    ) -> WeightSharing:
+        """How the specs let methods share a model."""
+        return CompileOptions.from_specs(compile_specs).weight_sharing
+
+    @staticmethod
+    def enumerated_shapes_from_compile_specs(
+        compile_specs: list[CompileSpec],
+    ) -> Mapping[str, options.Shapes] | None:
+        """Input -> the shapes the specs allow, None if they allow any."""
+        return CompileOptions.from_specs(compile_specs).enumerated_shapes
 
     @classmethod
     def copy_exported_program_for_preprocess(
@@ -143,9 +226,8 @@ class CoreMLBackend(BackendDetails):  # type: ignore[misc]
 
         if (stock := _stock_class()) and not _made_here(compile_specs):
             return stock.preprocess(edge_program, compile_specs)
-        chosen = CompileOptions.from_specs(compile_specs)
-        _supported(chosen.model_type)
-        built = package.build(lower(edge_program, chosen))
+        chosen = supported(CompileOptions.from_specs(compile_specs))
+        built = package.build(lower(edge_program, chosen), chosen.pass_names)
         return PreprocessResult(
             processed_bytes=built.payload(), debug_handle_map=built.debug_handles()
         )
@@ -206,13 +288,28 @@ def _made_here(compile_specs: list[CompileSpec]) -> bool:
 
 
 def _spec(key: str, **field: Any) -> CompileSpec:
-    return CompileSpec(key, dict(CompileOptions(**field).to_pairs())[key])
+    return CompileSpec(key, dict(CompileOptions(**field).to_pairs(every=True))[key])
 
 
-def _supported(chosen: options.ModelType) -> options.ModelType:
-    if chosen is options.ModelType.COMPILED_MODEL:
-        raise OptionsError(
-            "model_type=COMPILED_MODEL needs Apple's compiler, which this package does not call",
-            hint="use MODEL_TYPE.MODEL: the device compiles it on first load and caches the result",
-        )
+def _known_passes(names: Sequence[str]) -> tuple[str, ...]:
+    from executorch_coreml.compiler.mil_passes import check_pass_names
+
+    chosen = options.pass_names(names)
+    if chosen:
+        check_pass_names(chosen)
+    return chosen
+
+
+def supported(chosen: CompileOptions) -> CompileOptions:
+    """
+    Raises:
+        OptionsError: An option that is understood, but that nothing here can carry out.
+        PackageError: A compiled model is asked for where Apple's compiler does not run.
+    """
+    if chosen.model_type is options.ModelType.COMPILED_MODEL:
+        require_compiler()
+    _known_passes(chosen.pass_names)
+    for name in ("op_linear_quantizer_config", "enumerated_shapes"):
+        if getattr(chosen, name) is not None:
+            raise OptionsError(f"{name} cannot be compiled yet", hint="leave the option out")
     return chosen

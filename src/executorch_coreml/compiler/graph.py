@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
+from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Graph, Node
 
 from executorch_coreml.errors import CompileError, UnsupportedOp
@@ -21,15 +21,28 @@ class DelegatedGraph:
         graph: A copy: the program's own graph stays as ExecuTorch gave it.
         weights: Placeholders of fixed value -> that value.
         inputs: The placeholders fed at run time, in the delegate's argument order.
+        states: Placeholders of mutable buffers that the delegate owns -> their first value.
+        places: State -> where in the graph's results its new value stands.
     """
 
     graph: Graph
     weights: dict[Node, torch.Tensor]
     inputs: list[Node]
+    states: dict[Node, torch.Tensor] = field(default_factory=dict)
+    places: dict[Node, int] = field(default_factory=dict)
 
     @property
     def outputs(self) -> tuple[object, ...]:
         """What the delegate returns, in order."""
+        kept = set(self.places.values())
+        return tuple(one for place, one in enumerate(self._results) if place not in kept)
+
+    def written(self, state: Node) -> object:
+        """The node whose value a state takes."""
+        return self._results[self.places[state]]
+
+    @property
+    def _results(self) -> tuple[object, ...]:
         returned = self.graph.output_node().args[0]
         return tuple(returned) if isinstance(returned, (tuple, list)) else (returned,)
 
@@ -47,17 +60,27 @@ def delegated_graph(program: ExportedProgram) -> DelegatedGraph:
     nodes = {old.name: new for old, new in copied.items() if old.op == "placeholder"}
     weights: dict[Node, torch.Tensor] = {}
     inputs: list[Node] = []
+    states: dict[Node, torch.Tensor] = {}
+    places: dict[Node, int] = {}
+    mutated = {
+        str(spec.target): place
+        for place, spec in enumerate(program.graph_signature.output_specs)
+        if spec.kind is OutputKind.BUFFER_MUTATION
+    }
     for spec in program.graph_signature.input_specs:
         node = nodes[spec.arg.name]
         if spec.kind is InputKind.USER_INPUT:
             inputs.append(node)
+        elif spec.kind is InputKind.BUFFER and spec.target in mutated:
+            states[node] = _value(program, str(spec.target))
+            places[node] = mutated[str(spec.target)]
         elif spec.kind in (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR):
             weights[node] = _value(program, str(spec.target))
         else:
             raise UnsupportedOp(
                 f"inputs of kind {spec.kind.name} are not supported", location=str(locate(node))
             )
-    return DelegatedGraph(graph, weights, inputs)
+    return DelegatedGraph(graph, weights, inputs, states, places)
 
 
 def _value(program: ExportedProgram, name: str) -> torch.Tensor:

@@ -21,6 +21,7 @@ from executorch_coreml.compiler.passes import run_passes
 from executorch_coreml.compiler.positions import positions
 from executorch_coreml.compiler.quiet import quiet_coremltools
 from executorch_coreml.compiler.ranges import beyond_half
+from executorch_coreml.compiler.state import States
 from executorch_coreml.errors import CompileError, LoweringError, TypeMismatch, UnsupportedOp
 from executorch_coreml.location import locate
 from executorch_coreml.ops import TABLE
@@ -67,13 +68,21 @@ def lower(program: ExportedProgram, options: CompileOptions) -> Lowered:
         emit = Emit(Builder, options.half, graph.weights, wide)
         emit.reserve(node.name for node in graph.graph.nodes)
         declared = {node.name: _declare(node, target, Builder) for node in graph.inputs}
+        states = States(graph, {})
+        declared |= states.declare(Builder)
         with Function(declared, opset_version=opset) as function:
             for node in graph.inputs:
                 emit.start(node)
                 emit.bind(node, _enter(emit, node, function.inputs[node.name]))
+            states.inputs.update(function.inputs)
+            for node in graph.states:
+                emit.start(node)
+                emit.bind(node, states.read(emit, node))
             for node in graph.graph.nodes:
                 if node.op == "call_function":
                     _lower_node(emit, node, target, wide)
+                    states.write(emit, node)
+            states.finish(emit)
             results = _leave(emit, graph, target)
             function.set_outputs(results)
         mil = Program()
@@ -101,8 +110,8 @@ def choose_target(graph: DelegatedGraph, options: CompileOptions) -> Target:
         rule = TABLE.get(normalise(node.target)) if node.op == "call_function" else None
         if rule is not None:
             needed.append(rule.since)
-    if not graph.inputs:
-        needed.append(Target.iOS18)  # a model without inputs loads from iOS18 on
+    if graph.states or not graph.inputs:
+        needed.append(Target.iOS18)  # states, and a model without inputs
     return max(needed)
 
 

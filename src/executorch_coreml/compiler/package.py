@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 from executorch_coreml.compiler import payload
 from executorch_coreml.compiler.lower import Lowered
+from executorch_coreml.compiler.mil_passes import pass_pipeline
 from executorch_coreml.compiler.quiet import quiet_coremltools
 from executorch_coreml.errors import PackageError
 from executorch_coreml.location import locate
@@ -133,21 +134,27 @@ class Package:
         }
 
 
-def build(lowered: Lowered) -> Package:
+def build(lowered: Lowered, pass_names: Sequence[str] = ()) -> Package:
     """Serialises a lowered program.
 
+    Args:
+        lowered: The program.
+        pass_names: coremltools passes to run on it first.
+
     Raises:
+        OptionsError: coremltools knows no such pass.
         PackageError: coremltools refused the program; its exception is the cause.
     """
     with quiet_coremltools(), _cheap_collections():
         import coremltools as ct
 
+        passes = pass_pipeline(pass_names)
         try:
             model = ct.convert(
                 lowered.program,
                 source="milinternal",
                 convert_to="mlprogram",
-                pass_pipeline=ct.PassPipeline.EMPTY,
+                pass_pipeline=passes,
                 compute_precision=ct.precision.FLOAT32,  # types are final: no cast pass
                 minimum_deployment_target=ct.target(lowered.target.value),
                 skip_model_load=True,

@@ -8,6 +8,7 @@ program.
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any
@@ -21,13 +22,14 @@ from torch.fx import Node
 from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
 from torch.fx.passes.operator_support import create_op_support
 
-from executorch_coreml.compiler.backend import MARKER, CoreMLBackend, claim_name
+from executorch_coreml.compiler.backend import MARKER, CoreMLBackend, claim_name, supported
 from executorch_coreml.compiler.lower import border_type
 from executorch_coreml.errors import OptionsError, UnsupportedOp
 from executorch_coreml.location import locate
 from executorch_coreml.ops import TABLE
 from executorch_coreml.ops.call import Call, normalise
 from executorch_coreml.options import CompileOptions, Target
+from executorch_coreml.partition.buffers import mutated_buffers
 from executorch_coreml.partition.report import Decision, Report
 
 Piece = list[Node]
@@ -40,8 +42,9 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
         skip_ops_for_coreml_delegation: Ops to leave outside, as ``"aten.add.Tensor"``,
             ``"add.Tensor"`` or the edge name ``"aten.add.tensor"``; unknown names are an error.
         compile_specs: From :meth:`CoreMLBackend.generate_compile_specs`.
-        take_over_mutable_buffer: Accepted for compatibility. Mutated buffers cross the border of
-            the delegate as inputs and outputs, so they behave the same either way.
+        take_over_mutable_buffer: Let delegates own mutated buffers as Core ML states, which need
+            iOS18. Else, and where a state cannot stand for the buffer, it crosses the border as an
+            input and an output; :attr:`report` says which and why.
         lower_full_graph: Raise one :class:`UnsupportedOp` that lists every node that cannot be
             delegated, instead of leaving those nodes outside.
         take_over_constant_data: Store weights inside the delegate; else they are passed to it.
@@ -62,7 +65,7 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
         lower_full_graph: bool = False,
         take_over_constant_data: bool = True,
     ) -> None:
-        self.options = CompileOptions.from_specs(compile_specs or [])
+        self.options = supported(CompileOptions.from_specs(compile_specs or []))
         self.skipped = _known_ops(skip_ops_for_coreml_delegation or ())
         self.take_over_mutable_buffer = take_over_mutable_buffer
         self.lower_full_graph = lower_full_graph
@@ -116,20 +119,33 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
         if refused and not self.lower_full_graph:
             pieces, moved = _computing(pieces)
             refused.update(moved)
+        buffers = mutated_buffers(
+            exported_program, pieces, self.options, bool(self.take_over_mutable_buffer)
+        )
         self.report = Report(
-            tuple(Decision(locate(node), refused.get(node)) for node in nodes), len(pieces)
+            tuple(Decision(locate(node), refused.get(node)) for node in nodes),
+            len(pieces),
+            tuple(buffer for buffer, _ in buffers.values()),
         )
         if self.lower_full_graph and self.report.refused:
             raise _not_full(self.report)
-        return self._tag(exported_program, pieces)
+        for buffer in self.report.buffers:
+            if buffer.warning:
+                warnings.warn(str(buffer), stacklevel=2)
+        owners = {node: piece for node, (_, piece) in buffers.items() if piece is not None}
+        return self._tag(exported_program, pieces, owners)
 
-    def _tag(self, program: ExportedProgram, pieces: list[Piece]) -> PartitionResult:
+    def _tag(
+        self, program: ExportedProgram, pieces: list[Piece], owners: dict[Node, int]
+    ) -> PartitionResult:
         tags = {}
         for number, piece in enumerate(pieces):
             tag = f"tag{number}"
             tags[tag] = self.delegation_spec
             for node in piece:
                 node.meta["delegation_tag"] = tag
+        for node, number in owners.items():
+            node.meta["delegation_tag"] = f"tag{number}"
         if self.take_over_constant_data:
             tag_constant_data(program)
             for node in _returned_constants(program):

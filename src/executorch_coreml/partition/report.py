@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from executorch_coreml.location import Location
+from executorch_coreml.partition.buffers import Buffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +26,12 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One decision per computing node, in graph order, and the number of delegates made."""
+    """One decision per computing node, in graph order, the number of delegates made, and what
+    became of each mutated buffer that a delegate uses."""
 
     decisions: tuple[Decision, ...] = ()
     delegates: int = 0
+    buffers: tuple[Buffer, ...] = ()
 
     @property
     def delegated(self) -> tuple[Decision, ...]:
@@ -47,4 +50,5 @@ class Report:
         lines = [f"{inside} of {total} nodes delegated in {self.delegates} delegate(s)"]
         reasons = Counter((d.location.op, d.reason) for d in self.refused)
         lines += [f"  {op} x{count}: {reason}" for (op, reason), count in reasons.items()]
+        lines += [f"  {buffer}" for buffer in self.buffers]
         return "\n".join(lines)
