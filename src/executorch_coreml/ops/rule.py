@@ -30,7 +30,8 @@ Check: TypeAlias = Callable[[Call], "str | None"]
 Lower: TypeAlias = "Callable[[Emit, Call], Any]"
 
 FLOAT = frozenset({torch.float32, torch.float16})
-INT = frozenset({torch.int32, torch.int64})
+NARROW = frozenset({torch.int8, torch.uint8, torch.int16})  # carried as int32: see ops/narrow.py
+INT = NARROW | {torch.int32, torch.int64}
 BOOL = frozenset({torch.bool})
 ANY = FLOAT | INT | BOOL
 
@@ -48,6 +49,8 @@ class Rule:
         types: dtypes allowed for every tensor argument and result.
         since: The oldest deployment target that can run what ``lower`` emits.
         moves_data: The op computes nothing (reshape, slice, ...): no reason to make a delegate.
+        in_range: Operands in the range of a narrow dtype cannot make a result outside it, so that
+            nothing need be wrapped. Ops that move data are like that unless they say otherwise.
         where: ``file:line`` of the lowering.
     """
 
@@ -57,6 +60,7 @@ class Rule:
     types: frozenset[torch.dtype]
     since: Target
     moves_data: bool
+    in_range: bool
     where: str
 
     @property
@@ -113,12 +117,14 @@ class Family:
         checks: Sequence[Check] = (),
         since: Target = Target.iOS15,
         moves_data: bool = False,
+        in_range: bool | None = None,
     ) -> Callable[[Lower], Lower]:
         def add(lower: Lower) -> Lower:
             code = lower.__code__
             where = f"{code.co_filename}:{code.co_firstlineno}"
+            kept = moves_data if in_range is None else in_range
             for op in ops:
-                row = Rule(op, lower, tuple(checks), types, since, moves_data, where)
+                row = Rule(op, lower, tuple(checks), types, since, moves_data, kept, where)
                 self.rows.append(row)
             return lower
 

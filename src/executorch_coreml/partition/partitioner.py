@@ -210,7 +210,8 @@ def _cannot_cross(node: Node, target: Target) -> str | None:
     if not isinstance(value, torch.Tensor):
         return f"is a {type(value).__name__}, not a tensor"
     if border_type(value.dtype, target) is None:
-        return f"has dtype {str(value.dtype).removeprefix('torch.')}, which Core ML does not take"
+        name = str(value.dtype).removeprefix("torch.")
+        return f"has dtype {name}, which the delegate does not take"
     return None
 
 
