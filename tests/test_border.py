@@ -28,8 +28,8 @@ class Mixed(torch.nn.Module):
             int32 * int32,
             int64 - int32,
             (int64 > 0) & flags,
-            uint8 + 100,
-            int16 * 3 - uint8,
+            uint8 + uint8,
+            int16 * int16 - uint8,
             uint8.to(torch.int8).sum(dtype=torch.int64),
         )
 
@@ -40,8 +40,8 @@ INPUTS = (
     randint(2, 3, dtype=torch.int32),
     randint(2, 3, low=-(2**31) + 10, high=2**31 - 10),
     randbool(2, 3),
-    torch.tensor([[0, 1, 127, 128, 200, 255]], dtype=torch.uint8).reshape(2, 3),
-    torch.tensor([[0, -1, 32767, -32768, 300, -300]], dtype=torch.int16).reshape(2, 3),
+    torch.tensor([[200, 1, 127, 128, 0, 255]], dtype=torch.uint8).reshape(2, 3),
+    torch.tensor([[300, -1, 32767, -32768, 0, -300]], dtype=torch.int16).reshape(2, 3),
 )
 
 
@@ -76,7 +76,7 @@ class Int8(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = torch.tanh(x.to(torch.float32) * 0.1) * 100
-        return (y.to(torch.int8) + 100).to(torch.float32).exp2().to(torch.int32).to(torch.int8)
+        return (torch.relu((y.to(torch.int8) + 100).to(torch.float32)) * 2).to(torch.int8)
 
 
 def test_int8_at_the_border_moves_the_border() -> None:
