@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
+from executorch_coreml.ops.bounds import beyond_int32
 from executorch_coreml.ops.call import Call
 from executorch_coreml.options import Target
 
@@ -34,6 +35,14 @@ NARROW = frozenset({torch.int8, torch.uint8, torch.int16})  # carried as int32: 
 INT = NARROW | {torch.int32, torch.int64}
 BOOL = frozenset({torch.bool})
 ANY = FLOAT | INT | BOOL
+
+# What to do about a dtype that no rule takes.
+_INSTEAD = {
+    torch.float64: "; make it float32, with .float()",
+    torch.bfloat16: "; make it float32 or float16, with .float() or .half()",
+    torch.complex64: "; compute with the real and the imaginary part, as torch.view_as_real does",
+    torch.complex128: "; compute with the real and the imaginary part, as float32",
+}
 
 MAX_RANK = 5  # Core ML refuses tensors of higher rank
 
@@ -80,11 +89,13 @@ class Rule:
         for tensor in call.read_outs():
             if reason := self._tensor_reason("the result", tensor):
                 return reason
-        return next((reason for check in self.checks if (reason := check(call))), None)
+        checks = (*self.checks, beyond_int32)
+        return next((reason for check in checks if (reason := check(call))), None)
 
     def _tensor_reason(self, what: str, tensor: torch.Tensor) -> str | None:
         if tensor.dtype not in self.types:
-            return f"{what} has dtype {_dtype(tensor.dtype)}; allowed: {_dtypes(self.types)}"
+            reason = f"{what} has dtype {_dtype(tensor.dtype)}; allowed: {_dtypes(self.types)}"
+            return reason + _INSTEAD.get(tensor.dtype, "")
         if tensor.dim() > MAX_RANK:
             return f"{what} has rank {tensor.dim()}; Core ML allows at most {MAX_RANK}"
         if not all(isinstance(extent, int) for extent in tensor.shape):

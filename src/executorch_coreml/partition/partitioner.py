@@ -25,7 +25,9 @@ from executorch_coreml.compiler.lower import border_type
 from executorch_coreml.errors import OptionsError, UnsupportedOp
 from executorch_coreml.location import locate
 from executorch_coreml.ops import TABLE
+from executorch_coreml.ops.bounds import NUMBER
 from executorch_coreml.ops.call import Call, normalise
+from executorch_coreml.ops.rule import INT
 from executorch_coreml.options import CompileOptions, Target
 from executorch_coreml.partition.report import Decision, Report
 
@@ -102,6 +104,7 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
             UnsupportedOp: ``lower_full_graph`` is set and something must stay outside.
         """
         claim_name()
+        _note_numbers(exported_program)
         # ExecuTorch 1.5.1 deletes what a delegate takes over from this dictionary, which it shares
         # with the user's program: without a copy that program could be lowered only once.
         exported_program._constants = dict(exported_program.constants)
@@ -196,6 +199,17 @@ def _constants(program: ExportedProgram) -> set[Node]:
         *(name for name, buffer in signature.inputs_to_buffers.items() if buffer not in written),
     }
     return {n for n in program.graph.nodes if n.op == "placeholder" and n.name in fixed}
+
+
+def _note_numbers(program: ExportedProgram) -> None:
+    """Puts the integers that ExecuTorch made rank-0 constants where checks can read them."""
+    signature = program.graph_signature
+    names = signature.inputs_to_buffers | signature.inputs_to_lifted_tensor_constants
+    for node in _constants(program):
+        name = names.get(node.name, "")
+        tensor = program.state_dict.get(name, program.constants.get(name))
+        if isinstance(tensor, torch.Tensor) and tensor.dim() == 0 and node.meta["val"].dtype in INT:
+            node.meta[NUMBER] = tensor.item()
 
 
 def _returned_constants(program: ExportedProgram) -> set[Node]:
