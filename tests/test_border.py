@@ -19,6 +19,8 @@ class Mixed(torch.nn.Module):
         int32: torch.Tensor,
         int64: torch.Tensor,
         flags: torch.Tensor,
+        uint8: torch.Tensor,
+        int16: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
         return (
             torch.where(flags, single, half.float()),
@@ -26,6 +28,9 @@ class Mixed(torch.nn.Module):
             int32 * int32,
             int64 - int32,
             (int64 > 0) & flags,
+            uint8 + uint8,
+            int16 * int16 - uint8,
+            uint8.to(torch.int8).sum(dtype=torch.int64),
         )
 
 
@@ -35,6 +40,8 @@ INPUTS = (
     randint(2, 3, dtype=torch.int32),
     randint(2, 3, low=-(2**31) + 10, high=2**31 - 10),
     randbool(2, 3),
+    torch.tensor([[200, 1, 127, 128, 0, 255]], dtype=torch.uint8).reshape(2, 3),
+    torch.tensor([[300, -1, 32767, -32768, 0, -300]], dtype=torch.int16).reshape(2, 3),
 )
 
 
@@ -62,6 +69,24 @@ def test_int64_beyond_int32_is_an_error_that_names_the_input() -> None:
         execute(lowered.buffer, (x,))
     assert isinstance(caught.value.__cause__, InputError)
     assert "2147483648" in str(caught.value.__cause__)
+
+
+class Int8(torch.nn.Module):
+    """int8 goes in and out at both ends, and crosses nowhere else."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.tanh(x.to(torch.float32) * 0.1) * 100
+        return (torch.relu((y.to(torch.int8) + 100).to(torch.float32)) * 2).to(torch.int8)
+
+
+def test_int8_at_the_border_moves_the_border() -> None:
+    x = torch.tensor([[-128, -1, 0, 1, 5, 127]], dtype=torch.int8)
+    lowered, partitioner = lower(export(Int8(), (x,)))
+    first, last = partitioner.report.refused
+    for decision in (first, last):
+        assert "dtype int8, which the delegate does not take" in (decision.reason or "")
+    assert partitioner.report.delegates == 1
+    assert torch.equal(execute(lowered.buffer, (x,))[0], Int8()(x))
 
 
 def test_dtype_that_cannot_cross_stays_outside() -> None:

@@ -2,7 +2,15 @@
 
 The border follows the stock delegate: float32 stays float32 whatever the compute precision, fp16
 is declared as fp16 from iOS16 on, integers and bool cross as int32, and a rank-0 tensor crosses
-as shape [1].
+as shape [1]. What the delegate does (ExecuTorch 1.5.1, ``coreml_backend_delegate.mm`` and
+``multiarray.mm`` of its Core ML runtime):
+
+- It takes bool, uint8, int16, int32, int64, float16, float32 and float64 tensors and converts each
+  element to the declared type and back with a C++ cast. bool, uint8 and int16 are thus exact as
+  int32; an int64 input keeps its low 32 bits, without an error.
+- It refuses int8 tensors on every OS version ("DataType=1 is not supported"), and knows no int8
+  arrays of Core ML either, which iOS26 has. An int8 may be computed inside, but never crosses.
+- float64 would be converted to float32, which is not what PyTorch computes in: no rule takes it.
 """
 
 from __future__ import annotations
@@ -27,6 +35,8 @@ from executorch_coreml.location import locate
 from executorch_coreml.ops import TABLE
 from executorch_coreml.ops.call import Call, normalise
 from executorch_coreml.ops.emit import Emit, Var, mil_type
+from executorch_coreml.ops.narrow import wrap
+from executorch_coreml.ops.rule import NARROW
 from executorch_coreml.options import CompileOptions, Target
 
 
@@ -123,6 +133,8 @@ def border_type(dtype: torch.dtype, target: Target) -> str | None:
         torch.float32: "fp32",
         torch.int64: "int32",
         torch.int32: "int32",
+        torch.int16: "int32",
+        torch.uint8: "int32",
         torch.bool: "int32",
     }.get(dtype)
 
@@ -177,10 +189,29 @@ def _lower_node(emit: Emit, node: Node, target: Target, wide: Mapping[Node, str]
             location=str(locate(node)),
             hint="this is a bug in executorch-coreml; please report it with the model's line",
         ) from cause
+    if not rule.in_range:
+        result = _wrapped(emit, call, result)
     _verify(emit, call, result)
     if not isinstance(result, tuple) and emit.origins.get(result.name) is node:
         emit.rename(result, node.name)
     emit.bind(node, result)
+
+
+def _wrapped(emit: Emit, call: Call, result: Any) -> Any:
+    """The result, or each of several, modulo the range of its narrow dtype, if it has one."""
+    if isinstance(result, tuple):
+        pairs = zip(result, call.outs, strict=True)
+        return tuple(_wrapped_one(emit, var, expected) for var, expected in pairs)
+    return _wrapped_one(emit, result, call.out)
+
+
+def _wrapped_one(emit: Emit, var: Var, expected: torch.Tensor) -> Var:
+    if var is None or expected.dtype not in NARROW or mil_type(var) != "int32":
+        return var
+    return wrap(emit, var, expected.dtype)
+
+
+_NARROW_TYPES = {torch.int8: "int8", torch.uint8: "uint8"}
 
 
 def _verify(emit: Emit, call: Call, result: Any) -> None:
@@ -195,7 +226,8 @@ def _verify(emit: Emit, call: Call, result: Any) -> None:
         if var is None:
             continue  # a result nobody reads, such as the indices of a pool
         shape, dtype = tuple(expected.shape), emit.type_of(expected.dtype)
-        if tuple(var.shape) != shape or mil_type(var) != dtype:
+        itself = _NARROW_TYPES.get(expected.dtype)  # quantized values are MIL's own int8 and uint8
+        if tuple(var.shape) != shape or mil_type(var) not in (dtype, itself):
             raise TypeMismatch(
                 f"lowered to {mil_type(var)}{list(var.shape)}, PyTorch computed "
                 f"{dtype}{list(shape)}",

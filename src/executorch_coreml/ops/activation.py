@@ -24,13 +24,13 @@ rules.unary((aten.silu.default, "silu", FLOAT))
 # -- piecewise linear ----------------------------------------------------------------------------
 
 
-@rules(aten.relu.default, types=FLOAT | INT)
+@rules(aten.relu.default, types=FLOAT | INT, in_range=True)
 def relu(mb: Emit, call: Call) -> Var:
     x = mb.var(call["self"])
     return mb.maximum(x=x, y=mb.const(0, x)) if mil_type(x) == "int32" else mb.relu(x=x)
 
 
-@rules(aten.relu6.default, types=FLOAT | INT)
+@rules(aten.relu6.default, types=FLOAT | INT, in_range=True)
 def relu6(mb: Emit, call: Call) -> Var:
     x = mb.var(call["self"])
     return limit(mb, call, 0, 6) if mil_type(x) == "int32" else mb.relu6(x=x)
@@ -40,6 +40,7 @@ def relu6(mb: Emit, call: Call) -> Var:
     aten.hardtanh.default,
     types=FLOAT | INT,
     checks=[fits_int32("min_val"), fits_int32("max_val")],
+    in_range=True,
 )
 def hardtanh(mb: Emit, call: Call) -> Var:
     low, high = call["min_val"], call["max_val"]

@@ -21,6 +21,18 @@ A call of one of these {len(TABLE)} aten overloads can be delegated if all its t
 the dtypes and rank {MAX_RANK} at most, if the deployment target is the one named or later, and
 within the limits. The partitioner's report gives the reason for every call that cannot.
 
+Integers are int32 in Core ML:
+
+- int8, uint8 and int16 wrap around as in PyTorch. uint8 and int16 tensors cross the border of a
+  delegate; int8 tensors do not, because ExecuTorch's delegate on the device refuses them on every
+  OS version, so the ops that take or give them there stay outside.
+- int64 results that are known to leave int32 are refused: known from counters, constants, limits,
+  lengths of axes and narrow dtypes. Inputs are taken to be token ids, positions and the like, and
+  arithmetic on them goes through. A value beyond int32 in an int64 input is an error here; the
+  delegate on the device keeps its low 32 bits.
+
+float64, bfloat16 and complex tensors stay outside: convert the model, for example with `.float()`.
+
 *core* ops belong to PyTorch's Core ATen set. *whole* ops would be decomposed by PyTorch, and are
 kept as they are if every call of them in the program can be delegated.
 

@@ -14,7 +14,7 @@ import torch
 from torch.fx import Node
 
 from executorch_coreml.ops.call import Call
-from executorch_coreml.ops.rule import Check
+from executorch_coreml.ops.rule import NARROW, Check
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 
@@ -78,16 +78,32 @@ def absent(name: str) -> Check:
 
 
 def fits_int32(name: str) -> Check:
-    """The number, when it is an integer, is one Core ML can hold: it has no int64."""
+    """The number, when it is an integer, is one of the integers that the call computes in.
 
-    @says(f"{name} fits int32")
+    Core ML has no int64. Beside a narrow tensor PyTorch itself refuses a larger number or wraps it,
+    even where it compares.
+    """
+
+    @says(f"{name} fits int32, or a narrower dtype of the tensor")
     def check(call: Call) -> str | None:
         given = call[name]
-        if isinstance(given, int) and not INT32_MIN <= given <= INT32_MAX:
+        if not isinstance(given, int):
+            return None
+        if not INT32_MIN <= given <= INT32_MAX:
             return f"{name} is {given}, which does not fit int32; Core ML has no int64"
+        for dtype in _computed_in(call):
+            if not torch.iinfo(dtype).min <= given <= torch.iinfo(dtype).max:
+                return f"{name} is {given}, which does not fit {str(dtype).removeprefix('torch.')}"
         return None
 
     return check
+
+
+def _computed_in(call: Call) -> set[torch.dtype]:
+    """The narrow dtype of the result; of a comparison, those of its operands."""
+    compared = call.outs[0].dtype is torch.bool
+    tensors = [tensor for _, tensor in call.tensors()] if compared else call.outs
+    return {tensor.dtype for tensor in tensors} & NARROW
 
 
 def dtype_of(name: str, *allowed: torch.dtype) -> Check:

@@ -13,6 +13,7 @@ from executorch_coreml.ops.checks import fits_int32
 from executorch_coreml.ops.convert import truth
 from executorch_coreml.ops.emit import FP16_MAX, Emit, Var, mil_type
 from executorch_coreml.ops.moves import broadcast
+from executorch_coreml.ops.narrow import exactly
 from executorch_coreml.ops.precision import (
     bound,
     choice,
@@ -90,15 +91,15 @@ def neg(mb: Emit, call: Call) -> Var:
 
 def _extremum(op: str, logical: str) -> Lower:
     def lower(mb: Emit, call: Call) -> Var:
-        kind = mb.type_of(call.out.dtype)
+        kind = exactly(call.out.dtype, mb.type_of(call.out.dtype))
         x, y = operand(mb, call["self"], kind), operand(mb, call["other"], kind)
         return mb.op(logical if kind == "bool" else op, x=x, y=y)
 
     return lower
 
 
-rules(aten.maximum.default)(_extremum("maximum", "logical_or"))
-rules(aten.minimum.default)(_extremum("minimum", "logical_and"))
+rules(aten.maximum.default, in_range=True)(_extremum("maximum", "logical_or"))
+rules(aten.minimum.default, in_range=True)(_extremum("minimum", "logical_and"))
 
 
 # -- division ------------------------------------------------------------------------------------
@@ -130,9 +131,7 @@ def _divide(mb: Emit, call: Call, mode: str | None) -> Var:
         kind = compute_type(mb, call, dtype, "self", "other")
         value = mb.real_div(x=mb.var(call["self"], kind), y=mb.var(call["other"], kind))
         return result(mb, call, _finite(mb, call, value, "self", "other"))
-    kind = keep_fp32(mb, dtype, ROUNDED)
-    value = _quotient(mb, mb.var(call["self"], kind), mb.var(call["other"], kind), mode)
-    return result(mb, call, value)
+    return result(mb, call, _quotient(mb, *_operands(mb, call), mode))
 
 
 @rules(aten.div.Tensor, aten.div.Scalar, checks=[fits_int32("other")])
@@ -168,16 +167,16 @@ def _fmod(mb: Emit, x: Var, y: Var) -> Var:
 
 
 def _operands(mb: Emit, call: Call) -> tuple[Var, Var]:
-    kind = keep_fp32(mb, call.out.dtype, ROUNDED)
+    kind = exactly(call.out.dtype, keep_fp32(mb, call.out.dtype, ROUNDED))
     return mb.var(call["self"], kind), mb.var(call["other"], kind)
 
 
-@rules(aten.fmod.Tensor, aten.fmod.Scalar, checks=[fits_int32("other")])
+@rules(aten.fmod.Tensor, aten.fmod.Scalar, checks=[fits_int32("other")], in_range=True)
 def fmod(mb: Emit, call: Call) -> Var:
     return result(mb, call, _fmod(mb, *_operands(mb, call)))
 
 
-@rules(aten.remainder.Tensor, aten.remainder.Scalar, checks=[fits_int32("other")])
+@rules(aten.remainder.Tensor, aten.remainder.Scalar, checks=[fits_int32("other")], in_range=True)
 def remainder(mb: Emit, call: Call) -> Var:
     """The remainder with the sign of the divisor."""
     x, y = _operands(mb, call)
@@ -199,7 +198,8 @@ def _comparison(op: str) -> Lower:
         dtype = torch.result_type(x, y)
         kind = compute_type(mb, call, dtype, "self", "other")
         kind = "int32" if kind == "bool" else kind  # MIL does not compare bools
-        return mb.op(op, x=mb.var(call["self"], kind), y=mb.var(call["other"], kind))
+        cast = exactly(dtype, kind)
+        return mb.op(op, x=mb.var(call["self"], cast), y=mb.var(call["other"], cast))
 
     return lower
 
@@ -273,10 +273,10 @@ def _rounding(op: str) -> Lower:
     return lower
 
 
-rules(aten.floor.default, types=FLOAT | INT)(_rounding("floor"))
-rules(aten.ceil.default, types=FLOAT | INT)(_rounding("ceil"))
-rules(aten.round.default, types=FLOAT | INT)(_rounding("round"))
-rules(aten.trunc.default, types=FLOAT | INT)(_rounding("trunc"))
+rules(aten.floor.default, types=FLOAT | INT, in_range=True)(_rounding("floor"))
+rules(aten.ceil.default, types=FLOAT | INT, in_range=True)(_rounding("ceil"))
+rules(aten.round.default, types=FLOAT | INT, in_range=True)(_rounding("round"))
+rules(aten.trunc.default, types=FLOAT | INT, in_range=True)(_rounding("trunc"))
 
 
 @rules(aten.round.decimals, types=FLOAT)
@@ -308,14 +308,19 @@ def limit(mb: Emit, call: Call, low: float | None, high: float | None) -> Var:
     return result(mb, call, x)
 
 
-@rules(aten.clamp.default, types=FLOAT | INT, checks=[fits_int32("min"), fits_int32("max")])
+@rules(
+    aten.clamp.default,
+    types=FLOAT | INT,
+    checks=[fits_int32("min"), fits_int32("max")],
+    in_range=True,
+)
 def clamp(mb: Emit, call: Call) -> Var:
     return limit(mb, call, call["min"], call["max"])
 
 
-@rules(aten.clamp.Tensor, types=FLOAT | INT)
+@rules(aten.clamp.Tensor, types=FLOAT | INT, in_range=True)
 def clamp_tensor(mb: Emit, call: Call) -> Var:
-    kind = mb.type_of(call.out.dtype)
+    kind = exactly(call.out.dtype, mb.type_of(call.out.dtype))
     x = mb.var(call["self"], kind)
     if call["min"] is not None:
         x = mb.maximum(x=x, y=operand(mb, call["min"], kind))
@@ -332,15 +337,20 @@ def _select(mb: Emit, call: Call, cond: Var, a: Var, b: Var) -> Var:
     return mb.select(cond=cond, a=a, b=b)
 
 
-@rules(aten.where.self)
+@rules(aten.where.self, in_range=True)
 def where(mb: Emit, call: Call) -> Var:
-    kind = mb.type_of(call.out.dtype)
+    kind = exactly(call.out.dtype, mb.type_of(call.out.dtype))
     a, b = choice(mb, call["self"], kind), choice(mb, call["other"], kind)
     return _select(mb, call, truth(mb, call["condition"]), a, b)
 
 
-@rules(aten.masked_fill.Scalar, aten.masked_fill.Tensor, checks=[fits_int32("value")])
+@rules(
+    aten.masked_fill.Scalar,
+    aten.masked_fill.Tensor,
+    checks=[fits_int32("value")],
+    in_range=True,
+)
 def masked_fill(mb: Emit, call: Call) -> Var:
-    kind = mb.type_of(call.out.dtype)
+    kind = exactly(call.out.dtype, mb.type_of(call.out.dtype))
     value = choice(mb, call["value"], kind)
     return _select(mb, call, truth(mb, call["mask"]), value, mb.var(call["self"], kind))

@@ -22,10 +22,19 @@ from torch.fx import Node
 from executorch_coreml.errors import LoweringError, UnsupportedOp
 from executorch_coreml.location import locate
 from executorch_coreml.ops.checks import INT32_MAX, INT32_MIN
+from executorch_coreml.ops.narrow import holds, wrap
+from executorch_coreml.ops.rule import NARROW
 
 Var: TypeAlias = Any  # coremltools.converters.mil.mil.Var, which has no type information
 
-NUMPY = {"fp16": np.float16, "fp32": np.float32, "int32": np.int32, "bool": np.bool_}
+NUMPY = {
+    "fp16": np.float16,
+    "fp32": np.float32,
+    "int32": np.int32,
+    "int8": np.int8,
+    "uint8": np.uint8,
+    "bool": np.bool_,
+}
 
 FP16_MAX = 65504.0
 FP16_TINY = 2.0**-24  # smallest positive fp16 value
@@ -148,8 +157,13 @@ class Emit:
         Args:
             value: An fx node, a Python number, a numpy array or None.
             dtype: A torch dtype, or a MIL type name to leave the chosen precision. Needed for
-                numbers; a tensor of another type is cast.
+                numbers; a tensor of another type is cast, to a narrow torch dtype as PyTorch does.
+
+        A narrow integer may have been computed as MIL int8 or uint8; it is an int32 for all who
+        do not ask for those types by name.
         """
+        if isinstance(dtype, torch.dtype) and _leaves(dtype, value):
+            return wrap(self, self.var(value, "int32"), dtype)
         wanted = self.type_of(dtype) if isinstance(dtype, torch.dtype) else dtype
         if value is None:
             return None
@@ -159,6 +173,8 @@ class Emit:
             found = self._values[value]
             if wanted is None and _is_float32(value):
                 wanted = self.type_of(torch.float32)  # a wide node reads it wide, others do not
+            if wanted is None and value.meta["val"].dtype in NARROW:
+                wanted = "int32"
             return found if wanted is None else self.cast(found, wanted)
         if wanted is None:
             raise LoweringError("a number needs a dtype", location=self._where())
@@ -264,6 +280,9 @@ _MIL_TYPES = {
     torch.float16: "fp16",
     torch.int64: "int32",
     torch.int32: "int32",
+    torch.int16: "int32",
+    torch.int8: "int32",
+    torch.uint8: "int32",
     torch.bool: "bool",
 }
 
@@ -271,6 +290,11 @@ _MIL_TYPES = {
 def _is_float32(node: Node) -> bool:
     value = node.meta.get("val")
     return isinstance(value, torch.Tensor) and value.dtype is torch.float32
+
+
+def _leaves(dtype: torch.dtype, value: Any) -> bool:
+    """Whether a node may have values that a narrow ``dtype`` does not have."""
+    return isinstance(value, Node) and not holds(dtype, value.meta["val"].dtype)
 
 
 def _float_type(value: Any) -> str | None:

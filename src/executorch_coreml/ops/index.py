@@ -202,7 +202,13 @@ def _from_front(mb: Emit, index: Var, extent: int) -> Var:
     return mb.select(cond=negative, a=mb.add(x=index, y=extent), b=index)
 
 
-@rules(aten.index.Tensor, aten._unsafe_index.Tensor, moves_data=True)
+def no_uint8_mask(call: Call) -> str | None:
+    """No index is uint8, which PyTorch takes for a mask."""
+    given = [node.meta["val"].dtype for node in call["indices"] if node is not None]
+    return "an index is uint8, an old form of a mask; use bool" if torch.uint8 in given else None
+
+
+@rules(aten.index.Tensor, aten._unsafe_index.Tensor, checks=[no_uint8_mask], moves_data=True)
 def index_tensor(mb: Emit, call: Call) -> Var:
     indexed = Indexed.of(call)
     x = indexed.merge(mb, mb.var(call["self"]))
@@ -232,12 +238,12 @@ def _ordered(mb: Emit, call: Call, count: int, ascending: bool) -> tuple[Var, Va
     return reshape(mb, values, shape), reshape(mb, indices, shape)
 
 
-@rules(aten.topk.default, types=FLOAT | INT)
+@rules(aten.topk.default, types=FLOAT | INT, in_range=True)
 def topk(mb: Emit, call: Call) -> tuple[Var, Var]:
     return _ordered(mb, call, call["k"], not call["largest"])
 
 
-@rules(aten.sort.default, types=FLOAT | INT)
+@rules(aten.sort.default, types=FLOAT | INT, in_range=True)
 def sort(mb: Emit, call: Call) -> tuple[Var, Var]:
     count = call.shape("self")[call.dim()] if call.rank("self") else 1
     return _ordered(mb, call, count, not call["descending"])
@@ -251,7 +257,7 @@ def argsort(mb: Emit, call: Call) -> Var:
     return reshape(mb, order, call.out.shape)
 
 
-@rules(aten.median.default, aten.median.dim, types=FLOAT | INT)
+@rules(aten.median.default, aten.median.dim, types=FLOAT | INT, in_range=True)
 def median(mb: Emit, call: Call) -> Any:
     """The lower of the two middle values of an even number, and where it stands."""
     x, axis = mb.var(call["self"]), call.dim() if "dim" in call.args else 0

@@ -26,6 +26,7 @@ from executorch_coreml.ops.emit import (
 )
 from executorch_coreml.ops.rule import INT
 
+BEYOND_FP16 = INT - {torch.int8, torch.uint8}  # fp16 has all integers up to 2048
 FP16_NORMAL = 2.0**-14  # smaller fp16 values have fewer than 11 significant bits
 LARGE = 1024  # elements; sums of more are accumulated in fp32
 
@@ -33,8 +34,8 @@ LARGE = 1024  # elements; sums of more are accumulated in fp32
 def compute_type(mb: Emit, call: Call, dtype: torch.dtype, *names: str, scale: bool = True) -> str:
     """The MIL type to compute in when torch computes in ``dtype``.
 
-    fp32 instead of fp16 where an operand named in ``names`` is an integer tensor (fp16 has no
-    integers beyond 2048) or a constant that fp16 cannot stand for.
+    fp32 instead of fp16 where an operand named in ``names`` is a tensor of integers that fp16 may
+    not have, or a constant that fp16 cannot stand for.
 
     Args:
         scale: The operands are factors: a constant that is only subnormal in fp16 counts as well.
@@ -53,7 +54,7 @@ def compute_type(mb: Emit, call: Call, dtype: torch.dtype, *names: str, scale: b
 def _beyond_fp16(mb: Emit, value: Any, scale: bool) -> str | None:
     array = mb.array(value)
     if array is None:
-        whole = isinstance(value, Node) and value.meta["val"].dtype in INT
+        whole = isinstance(value, Node) and value.meta["val"].dtype in BEYOND_FP16
         return "is an integer tensor" if whole else None
     if array.dtype.kind not in "iuf" or not array.size:
         return None
@@ -71,8 +72,9 @@ def overflows(mb: Emit, value: Any) -> bool:
     return array is not None and array.dtype.kind in "iuf" and not fits_fp16(array)
 
 
-def operand(mb: Emit, value: Any, mil: str) -> Var:
-    """An addend or a bound as MIL type ``mil``; in fp16 a small constant does not become zero.
+def operand(mb: Emit, value: Any, mil: str | torch.dtype) -> Var:
+    """An addend or a bound as a MIL type or as what stands for a torch dtype; in fp16 a small
+    constant does not become zero.
 
     An epsilon exists to keep something away from zero, so it is at least fp16's smallest value.
     """
@@ -86,8 +88,9 @@ def operand(mb: Emit, value: Any, mil: str) -> Var:
     return mb.const(np.full(array.shape, math.copysign(FP16_TINY, number)), mil)
 
 
-def choice(mb: Emit, value: Any, mil: str) -> Var:
-    """A value to select, as MIL type ``mil``; constants beyond fp16's range stay finite.
+def choice(mb: Emit, value: Any, mil: str | torch.dtype) -> Var:
+    """A value to select, as a MIL type or as what stands for a torch dtype; constants beyond
+    fp16's range stay finite.
 
     Masks are filled with values such as -1e9. As -inf they would turn a wholly masked row of a
     softmax into NaN, so they become what the larger mask sentinels become, ±40000.

@@ -93,8 +93,8 @@ def _extreme_value(op: str) -> Lower:
     return lambda mb, call: _extremum(mb, op, call["self"], _axes(call), _keep(call))
 
 
-rules(aten.amax.default, aten.max.default)(_extreme_value("reduce_max"))
-rules(aten.amin.default, aten.min.default)(_extreme_value("reduce_min"))
+rules(aten.amax.default, aten.max.default, in_range=True)(_extreme_value("reduce_max"))
+rules(aten.amin.default, aten.min.default, in_range=True)(_extreme_value("reduce_min"))
 
 
 def _position(mb: Emit, op: str, call: Call) -> Var:
@@ -126,8 +126,8 @@ def _extreme_pair(extreme: str) -> Lower:
     return lower
 
 
-rules(aten.max.dim)(_extreme_pair("max"))
-rules(aten.min.dim)(_extreme_pair("min"))
+rules(aten.max.dim, in_range=True)(_extreme_pair("max"))
+rules(aten.min.dim, in_range=True)(_extreme_pair("min"))
 
 
 def _quantifier(op: str) -> Lower:
@@ -135,14 +135,16 @@ def _quantifier(op: str) -> Lower:
 
     def lower(mb: Emit, call: Call) -> Var:
         axes = [] if call.args.get("dim") == [] else _axes(call)
-        x = truth(mb, call["self"])
-        return not_zero(mb, _reduce(mb, op, mb.cast(x, "int32"), axes, _keep(call)))
+        x = mb.cast(truth(mb, call["self"]), "int32")
+        found = _reduce(mb, op, x, axes, _keep(call))
+        # Of a uint8 tensor PyTorch makes a uint8, for want of bool in its first versions.
+        return found if call.out.dtype is torch.uint8 else not_zero(mb, found)
 
     return lower
 
 
-rules(aten.any.default, aten.any.dim, aten.any.dims)(_quantifier("reduce_max"))
-rules(aten.all.default, aten.all.dim, aten.all.dims)(_quantifier("reduce_min"))
+rules(aten.any.default, aten.any.dim, aten.any.dims, in_range=True)(_quantifier("reduce_max"))
+rules(aten.all.default, aten.all.dim, aten.all.dims, in_range=True)(_quantifier("reduce_min"))
 
 
 # -- spread and norms ----------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
+from executorch_coreml.ops.bounds import beyond_int32
 from executorch_coreml.ops.call import Call
 from executorch_coreml.options import Target
 
@@ -30,9 +31,18 @@ Check: TypeAlias = Callable[[Call], "str | None"]
 Lower: TypeAlias = "Callable[[Emit, Call], Any]"
 
 FLOAT = frozenset({torch.float32, torch.float16})
-INT = frozenset({torch.int32, torch.int64})
+NARROW = frozenset({torch.int8, torch.uint8, torch.int16})  # carried as int32: see ops/narrow.py
+INT = NARROW | {torch.int32, torch.int64}
 BOOL = frozenset({torch.bool})
 ANY = FLOAT | INT | BOOL
+
+# What to do about a dtype that no rule takes.
+_INSTEAD = {
+    torch.float64: "; make it float32, with .float()",
+    torch.bfloat16: "; make it float32 or float16, with .float() or .half()",
+    torch.complex64: "; compute with the real and the imaginary part, as torch.view_as_real does",
+    torch.complex128: "; compute with the real and the imaginary part, as float32",
+}
 
 MAX_RANK = 5  # Core ML refuses tensors of higher rank
 
@@ -48,6 +58,8 @@ class Rule:
         types: dtypes allowed for every tensor argument and result.
         since: The oldest deployment target that can run what ``lower`` emits.
         moves_data: The op computes nothing (reshape, slice, ...): no reason to make a delegate.
+        in_range: Operands in the range of a narrow dtype cannot make a result outside it, so that
+            nothing need be wrapped. Ops that move data are like that unless they say otherwise.
         where: ``file:line`` of the lowering.
     """
 
@@ -57,6 +69,7 @@ class Rule:
     types: frozenset[torch.dtype]
     since: Target
     moves_data: bool
+    in_range: bool
     where: str
 
     @property
@@ -76,11 +89,13 @@ class Rule:
         for tensor in call.read_outs():
             if reason := self._tensor_reason("the result", tensor):
                 return reason
-        return next((reason for check in self.checks if (reason := check(call))), None)
+        checks = (*self.checks, beyond_int32)
+        return next((reason for check in checks if (reason := check(call))), None)
 
     def _tensor_reason(self, what: str, tensor: torch.Tensor) -> str | None:
         if tensor.dtype not in self.types:
-            return f"{what} has dtype {_dtype(tensor.dtype)}; allowed: {_dtypes(self.types)}"
+            reason = f"{what} has dtype {_dtype(tensor.dtype)}; allowed: {_dtypes(self.types)}"
+            return reason + _INSTEAD.get(tensor.dtype, "")
         if tensor.dim() > MAX_RANK:
             return f"{what} has rank {tensor.dim()}; Core ML allows at most {MAX_RANK}"
         if not all(isinstance(extent, int) for extent in tensor.shape):
@@ -113,12 +128,14 @@ class Family:
         checks: Sequence[Check] = (),
         since: Target = Target.iOS15,
         moves_data: bool = False,
+        in_range: bool | None = None,
     ) -> Callable[[Lower], Lower]:
         def add(lower: Lower) -> Lower:
             code = lower.__code__
             where = f"{code.co_filename}:{code.co_firstlineno}"
+            kept = moves_data if in_range is None else in_range
             for op in ops:
-                row = Rule(op, lower, tuple(checks), types, since, moves_data, where)
+                row = Rule(op, lower, tuple(checks), types, since, moves_data, kept, where)
                 self.rows.append(row)
             return lower
 

@@ -14,7 +14,7 @@ import torch
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.checks import constant, fits_int32, one_of
 from executorch_coreml.ops.emit import Var, mil_type
-from executorch_coreml.ops.index import Indexed
+from executorch_coreml.ops.index import Indexed, no_uint8_mask
 from executorch_coreml.ops.moves import (
     broadcast,
     concat,
@@ -185,7 +185,11 @@ def _values_rank(call: Call) -> str | None:
     return f"the written values have rank {rank}; Core ML allows at most {MAX_RANK}"
 
 
-@rules(aten.index_put.default, aten._unsafe_index_put.default, checks=[_selects, _values_rank])
+@rules(
+    aten.index_put.default,
+    aten._unsafe_index_put.default,
+    checks=[no_uint8_mask, _selects, _values_rank],
+)
 def index_put(mb: Emit, call: Call) -> Var:
     position = _mask(call)
     return _put_masked(mb, call, position) if position is not None else _put(mb, call)

@@ -27,7 +27,9 @@ from executorch_coreml.compiler.lower import border_type
 from executorch_coreml.errors import OptionsError, UnsupportedOp
 from executorch_coreml.location import locate
 from executorch_coreml.ops import TABLE
+from executorch_coreml.ops.bounds import NUMBER
 from executorch_coreml.ops.call import Call, normalise
+from executorch_coreml.ops.rule import INT
 from executorch_coreml.options import CompileOptions, Target
 from executorch_coreml.partition.buffers import mutated_buffers
 from executorch_coreml.partition.report import Decision, Report
@@ -106,6 +108,7 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
             UnsupportedOp: ``lower_full_graph`` is set and something must stay outside.
         """
         claim_name()
+        _note_numbers(exported_program)
         # ExecuTorch 1.5.1 deletes what a delegate takes over from this dictionary, which it shares
         # with the user's program: without a copy that program could be lowered only once.
         exported_program._constants = dict(exported_program.constants)
@@ -228,6 +231,17 @@ def _constants(program: ExportedProgram) -> set[Node]:
     return {n for n in program.graph.nodes if n.op == "placeholder" and n.name in fixed}
 
 
+def _note_numbers(program: ExportedProgram) -> None:
+    """Puts the integers that ExecuTorch made rank-0 constants where checks can read them."""
+    signature = program.graph_signature
+    names = signature.inputs_to_buffers | signature.inputs_to_lifted_tensor_constants
+    for node in _constants(program):
+        name = names.get(node.name, "")
+        tensor = program.state_dict.get(name, program.constants.get(name))
+        if isinstance(tensor, torch.Tensor) and tensor.dim() == 0 and node.meta["val"].dtype in INT:
+            node.meta[NUMBER] = tensor.item()
+
+
 def _returned_constants(program: ExportedProgram) -> set[Node]:
     """Constants that the program returns as they are; ExecuTorch cannot move those away."""
     return _constants(program) & set(program.graph.output_node().all_input_nodes)
@@ -240,7 +254,8 @@ def _cannot_cross(node: Node, target: Target) -> str | None:
     if not isinstance(value, torch.Tensor):
         return f"is a {type(value).__name__}, not a tensor"
     if border_type(value.dtype, target) is None:
-        return f"has dtype {str(value.dtype).removeprefix('torch.')}, which Core ML does not take"
+        name = str(value.dtype).removeprefix("torch.")
+        return f"has dtype {name}, which the delegate does not take"
     return None
 
 
