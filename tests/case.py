@@ -155,7 +155,8 @@ def assert_close(got: Any, expected: torch.Tensor, rtol: float, atol: float, wha
 
 
 def run_reject(reject: Reject) -> None:
-    _, partitioner = lower(export(reject.fn, reject.inputs), **reject.options)
+    program = export(reject.fn, reject.inputs)
+    _, partitioner = lower(program, beyond_edge=(reject.covers,), **reject.options)
     reasons = {d.location.op: d.reason for d in partitioner.report.refused}
     assert str(reject.covers) in reasons, f"{reject.covers} was delegated"
     assert reject.reason in reasons[str(reject.covers)], reasons[str(reject.covers)]

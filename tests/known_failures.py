@@ -165,7 +165,7 @@ GRID_3D = uniform(1, 2, 3, 4, 3, low=-1, high=1)
 INT8_CROSSES = "has dtype int8, which the delegate does not take"
 NO_RULE = "no rule lowers this op"
 NO_KERNEL = "ExecuTorch has no kernel for it"
-NONZERO = {"aten.nonzero.default": NO_RULE}
+NONZERO = {"aten.nonzero.default": "the shape of its result depends on values"}
 NONZERO_BROKEN = "ExecuTorch 1.5.1 lays nonzero's rows out as columns"
 
 
@@ -189,21 +189,16 @@ EXECUTORCH = [
     Row("ET#11718", "diagonal_only", torch.diagonal, (SQUARE,), alone=True),
     Row("ET#11715", "argmax", torch.argmax, (X,)),
     Row("ET#11715", "argmin", torch.argmin, (X,)),
-    Row("ET#11722", "rand", lambda x: x + between((0, 1), torch.rand(3, 4)), (X,),
-        {"aten.rand.default": NO_RULE}),
-    Row("ET#11722", "randn", lambda x: x + between((-9, 9), torch.randn(3, 4)), (X,),
-        {"aten.randn.default": NO_RULE}),
+    Row("ET#11722", "rand", lambda x: x + between((0, 1), torch.rand(3, 4)), (X,)),
+    Row("ET#11722", "randn", lambda x: x + between((-9, 9), torch.randn(3, 4)), (X,)),
     Row("ET#11722", "rand_like", lambda x: between((0, 1), torch.rand_like(x)), (X,),
-        {"aten.rand_like.default": NO_RULE}, beyond_edge=(aten.rand_like.default,),
-        broken=NO_KERNEL),
+        beyond_edge=(aten.rand_like.default,)),
     Row("ET#11722", "randn_like", lambda x: between((-9, 9), torch.randn_like(x)), (X,),
-        {"aten.randn_like.default": NO_RULE}, beyond_edge=(aten.randn_like.default,),
-        broken=NO_KERNEL),
+        beyond_edge=(aten.randn_like.default,)),
     Row("ET#11722", "randint", lambda x: x + between((1, 5), torch.randint(1, 5, (3, 4))), (X,),
-        {"aten.randint.low": NO_RULE}, beyond_edge=(aten.randint.low,), broken=NO_KERNEL),
+        beyond_edge=(aten.randint.low,)),
     Row("ET#11722", "randint_like", lambda x: between((1, 5), torch.randint_like(x, 1, 5)), (X,),
-        {"aten.randint_like.low_dtype": NO_RULE}, beyond_edge=(aten.randint_like.low_dtype,),
-        broken=NO_KERNEL),
+        beyond_edge=(aten.randint_like.low_dtype,)),
     Row("ET#11712", "acosh", torch.acosh, (uniform(3, 4, low=1, high=9),)),
     Row("ET#11712", "asinh", torch.asinh, (X * 10,)),
     Row("ET#11716", "cumsum_-3", lambda x: torch.cumsum(x, -3), (CUBE,)),
@@ -246,8 +241,7 @@ EXECUTORCH = [
     Row("ET#6663", "dict", lambda x: {"a": torch.relu(x), "b": x + 1}, (X,), alone=True),
     Row("ET#7616", "embedding", lambda i, w: F.embedding(i, w) + 1,
         (torch.tensor([0, 65535, 65536, 69999]), randn(70000, 2))),
-    Row("ET#3443", "partly", lambda x: (x.relu().masked_scatter(x > 0, x * 2) + 1).exp(), (X,),
-        {"aten.masked_scatter.default": NO_RULE}),
+    Row("ET#3443", "partly", lambda x: (x.relu().masked_scatter(x > 0, x * 2) + 1).exp(), (X,)),
 ]  # fmt: skip
 
 # -- coremltools ----------------------------------------------------------------------------------
@@ -312,8 +306,7 @@ COREMLTOOLS = [
     Row("CT#2506", "softmax_-inf", lambda x: x.masked_fill(~CAUSAL, -INF).softmax(-1),
         (QKV[0][..., :4],)),
     Row("CT#2517", "alias", lambda x: aten.alias(torch.relu(x)) + 1, (X,)),
-    Row("CT#2638", "masked_scatter", lambda x, y: x.masked_scatter(x > 0, y), (X, randn(12)),
-        {"aten.masked_scatter.default": NO_RULE}),
+    Row("CT#2638", "masked_scatter", lambda x, y: x.masked_scatter(x > 0, y), (X, randn(12))),
     Row("CT#2638", "ior", ior, (X,)),
     Row("CT#2638", "grid_sample_3d", lambda x, g: F.grid_sample(x, g, align_corners=False),
         (VOLUME[:1], GRID_3D), {"aten.grid_sampler_3d.default": NO_RULE},

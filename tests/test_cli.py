@@ -19,6 +19,7 @@ from case import FP16, assert_close, export, lower, randn
 from executorch_coreml.cli import COMMANDS, main
 from executorch_coreml.ops import TABLE
 from executorch_coreml.ops.catalogue import entries
+from executorch_coreml.ops.refused import REFUSED
 
 SCRIPT = Path(sys.executable).with_name("etcoreml")
 OPERATORS = Path(__file__).parents[1] / "docs" / "operators.md"
@@ -87,12 +88,22 @@ def test_installed_script_and_its_exit_codes(pte: Path) -> None:
 # -- ops -----------------------------------------------------------------------------------------
 
 
-def test_ops_lists_the_table() -> None:
-    assert {row["op"] for row in printed("ops")} == {str(op) for op in TABLE}
+def test_ops_lists_both_tables() -> None:
+    listed = printed("ops")
+    assert {row["op"] for row in listed["delegated"]} == {str(op) for op in TABLE}
+    assert {row["op"]: row["reason"] for row in listed["refused"]} == {
+        str(op): reason for op, reason in REFUSED.items()
+    }
+
+
+def test_ops_shows_why_an_op_is_refused() -> None:
+    assert "shapes are fixed before a run" in call("ops", "masked_select").stdout
 
 
 def test_ops_of_a_name_as_json_and_as_a_table() -> None:
-    (row,) = printed("ops", "GRID_SAMPLER.")
+    found = printed("ops", "GRID_SAMPLER.")
+    (row,) = found["delegated"]
+    assert not found["refused"]
     assert row == {
         "op": "aten.grid_sampler.default",
         "dtypes": ["float16", "float32"],

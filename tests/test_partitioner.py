@@ -16,6 +16,7 @@ from executorch.runtime import Runtime
 from case import FP32, assert_close, execute, export, flat, lower, randn
 from executorch_coreml import CoreMLBackend, CoreMLPartitioner
 from executorch_coreml.errors import OptionsError, UnsupportedOp
+from executorch_coreml.ops.refused import REFUSED
 
 X = randn(2, 8)
 # Core ML has no Bessel functions; neither has the core ATen opset, which EXIR must be told.
@@ -47,12 +48,12 @@ class Scaled(torch.nn.Module):
 def test_unsupported_op_stays_outside_with_a_reason_and_the_users_line() -> None:
     _, partitioner = edge(Scaled(), (X,))
     (refused,) = partitioner.report.refused
-    assert refused.reason == "no rule lowers this op"
+    assert refused.reason == REFUSED[torch.ops.aten.i0.default]
     assert refused.location.op == "aten.i0.default"
     assert (refused.location.file or "").endswith("test_partitioner.py")
     lines = Path(__file__).read_text().splitlines()
     assert "special.i0(self.inner" in lines[(refused.location.line or 0) - 1]
-    assert "aten.i0.default x1: no rule" in str(partitioner.report)
+    assert "aten.i0.default x1: Core ML has no op" in str(partitioner.report)
 
 
 def test_lower_full_graph_lists_every_refused_node_with_line_and_hint() -> None:

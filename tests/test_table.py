@@ -10,6 +10,7 @@ from executorch_coreml.engine.kernels import TABLE as KERNELS
 from executorch_coreml.engine.kernels.table import Family as KernelFamily
 from executorch_coreml.engine.kernels.table import merge as merge_kernels
 from executorch_coreml.ops import TABLE
+from executorch_coreml.ops.refused import REFUSED
 from executorch_coreml.ops.rule import Family, merge
 from test_ops import ROWS
 
@@ -45,6 +46,32 @@ def test_rows_have_unique_ids() -> None:
     assert len(ids) == len(set(ids))
 
 
+def _core_ops() -> set[object]:
+    """Every overload with PyTorch's "core" tag."""
+    packets = (getattr(torch.ops.aten, name) for name in dir(torch.ops.aten))
+    overloads = (
+        getattr(packet, name)
+        for packet in packets
+        if isinstance(packet, torch._ops.OpOverloadPacket)
+        for name in packet.overloads()
+    )
+    return {op for op in overloads if torch.Tag.core in op.tags}
+
+
+def test_every_core_op_is_lowered_or_refused_and_no_op_is_both() -> None:
+    core = _core_ops()
+    assert len(core) > 150
+    undecided = [str(op) for op in core - set(TABLE) - set(REFUSED)]
+    assert not undecided
+    assert not set(TABLE) & set(REFUSED)
+
+
+def test_refusals_are_sentences_that_say_what_to_do() -> None:
+    words = ("use", "run", "export", "keep", "call", "compute", "train")
+    for reason in set(REFUSED.values()):
+        assert any(word in reason.split() for word in words), reason
+
+
 def test_table_covers_at_least_eighty_overloads() -> None:
     assert len(TABLE) >= 80
 
@@ -52,6 +79,8 @@ def test_table_covers_at_least_eighty_overloads() -> None:
 def test_tables_are_read_only_and_duplicates_name_both_places() -> None:
     with pytest.raises(TypeError):
         TABLE[torch.ops.aten.relu.default] = None  # type: ignore[index]
+    with pytest.raises(TypeError):
+        REFUSED[torch.ops.aten.relu.default] = ""  # type: ignore[index]
     with pytest.raises(TypeError):
         KERNELS["relu"] = None  # type: ignore[index]
     one, two = Family(), Family()

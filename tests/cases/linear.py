@@ -154,35 +154,5 @@ ROWS: list[Case | Reject] = [
         (randn(5), randn(2, 3, 4), randn(2, 4, 5)),
         aten.baddbmm.default,
     ),
-    *(
-        Case(
-            f"cdist p={p} {x}",
-            lambda x, y, p=p: torch.cdist(x, y, p=p),
-            (randn(*x, scale=scale), randn(*y, scale=scale)),
-            aten.cdist.default,
-        )
-        for p in (1.0, 2.0, float("inf"))
-        for x, y, scale in [((3, 4), (5, 4), 1.0), ((2, 3, 4), (2, 5, 4), 500.0)]
-    ),
-    Case(
-        "cdist in its core form",
-        lambda x, y: aten._cdist_forward(x, y, 2.0, None),
-        (randn(3, 4), randn(5, 4)),
-        aten._cdist_forward.default,
-    ),
     Reject("integer product", torch.mm, (randint(2, 3), randint(3, 2)), aten.mm.default, "int64"),
-    Reject(
-        "cdist p=3",
-        lambda x, y: torch.cdist(x, y, p=3.0),
-        (randn(3, 4), randn(5, 4)),
-        aten._cdist_forward.default,
-        "p must be one of",
-    ),
-    Reject(
-        "cdist rank 5",
-        torch.cdist,
-        (randn(1, 1, 1, 3, 4), randn(1, 1, 1, 5, 4)),
-        aten._cdist_forward.default,
-        "rank 5",
-    ),
 ]

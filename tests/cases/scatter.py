@@ -172,4 +172,22 @@ ROWS: list[Case | Reject] = [
         covers=PUT,
         reason="rank 6",
     ),
+    Case(
+        "masked-scatter",
+        lambda x, m, y: x.masked_scatter(m, y),
+        (randn(3, 4), randbool(3, 4), randn(2, 6)),
+        covers=aten.masked_scatter.default,
+    ),
+    Case(
+        "masked-scatter-broadcast-mask",
+        lambda x, m, y: x.masked_scatter(m, y) + 1,
+        (randint(2, 3, 4), randbool(3, 1), randint(30)),
+        covers=aten.masked_scatter.default,
+    ),
+    Case(
+        "masked-scatter-nothing",
+        lambda x, y: x.masked_scatter(x > 100, y),
+        (randn(3, 4), randn(12)),
+        covers=aten.masked_scatter.default,
+    ),
 ]

@@ -1,4 +1,4 @@
-"""``etcoreml ops``: the table of supported operators."""
+"""``etcoreml ops``: the tables of supported and of refused operators."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print docs/operators.md.")
 def command(containing: str, as_json: bool, as_markdown: bool) -> None:
-    """List the operators that can be delegated.
+    """List the operators that can be delegated, and those that Core ML cannot express.
 
     All of them, or those whose name contains TEXT. Their kind is core, if they are in PyTorch's
     Core ATen set, and whole, if they are kept from being decomposed.
@@ -24,15 +24,24 @@ def command(containing: str, as_json: bool, as_markdown: bool) -> None:
         raise click.UsageError("--markdown is the whole table; TEXT must be left out")
     logging.disable(logging.WARNING)  # torch and torchao warn of parts that are not needed here
     try:
-        from executorch_coreml.ops.catalogue import COLUMNS, entries, markdown
+        from executorch_coreml.ops.catalogue import (
+            COLUMNS,
+            REFUSAL_COLUMNS,
+            entries,
+            markdown,
+            refusals,
+        )
     finally:
         logging.disable(logging.NOTSET)
     from executorch_coreml.cli.output import print_json, print_table
 
-    rows = entries(containing)
+    rows, refused = entries(containing), refusals(containing)
     if as_markdown:
-        click.echo(markdown(rows), nl=False)
+        click.echo(markdown(rows, refused), nl=False)
     elif as_json:
-        print_json([asdict(row) for row in rows])
+        both = {"delegated": rows, "refused": refused}
+        print_json({kind: [asdict(row) for row in part] for kind, part in both.items()})
     else:
         print_table(COLUMNS, [row.cells() for row in rows])
+        if refused:
+            print_table(REFUSAL_COLUMNS, [row.cells() for row in refused])

@@ -36,6 +36,7 @@ from executorch_coreml.ops import TABLE
 from executorch_coreml.ops.call import Call, normalise
 from executorch_coreml.ops.emit import Emit, Var, mil_type
 from executorch_coreml.ops.narrow import wrap
+from executorch_coreml.ops.refused import why_not
 from executorch_coreml.ops.rule import NARROW
 from executorch_coreml.options import CompileOptions, Target
 
@@ -176,7 +177,7 @@ def _lower_node(emit: Emit, node: Node, target: Target, wide: Mapping[Node, str]
     call = Call(node, target)
     rule = TABLE.get(call.op)
     if rule is None:
-        raise UnsupportedOp("no rule lowers this op", location=str(locate(node)))
+        raise UnsupportedOp(why_not(call.op), location=str(locate(node)))
     if reason := rule.refuse(call):
         raise UnsupportedOp(reason, location=str(locate(node)))
     try:

@@ -10,6 +10,7 @@ import torch
 from torch.export import default_decompositions
 
 from executorch_coreml.ops import TABLE
+from executorch_coreml.ops.refused import REFUSED
 from executorch_coreml.ops.rule import MAX_RANK, Rule
 
 _INTRODUCTION = f"""\
@@ -19,7 +20,8 @@ Made from the table of rules by `etcoreml ops --markdown > docs/operators.md`.
 
 A call of one of these {len(TABLE)} aten overloads can be delegated if all its tensors have one of
 the dtypes and rank {MAX_RANK} at most, if the deployment target is the one named or later, and
-within the limits. The partitioner's report gives the reason for every call that cannot.
+within the limits. The partitioner's report gives the reason for every call that cannot. Every op
+of the Core ATen set is either here or, with the reason, under [Refused](#refused).
 
 Integers are int32 in Core ML:
 
@@ -37,6 +39,14 @@ float64, bfloat16 and complex tensors stay outside: convert the model, for examp
 kept as they are if every call of them in the program can be delegated.
 
 [ExecuTorch's operator suite](suite.md) in our flows: what is delegated and why the rest is not.
+
+"""
+
+_REFUSED = """
+## Refused
+
+Ops that Core ML cannot express. They stay outside the delegate, where ExecuTorch runs those it has
+a kernel for.
 
 """
 
@@ -74,6 +84,22 @@ class Entry:
 COLUMNS = ("op", "dtypes", "since", "kind", "limits")
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An op that no rule lowers: whether it is in the Core ATen set, and the reason."""
+
+    op: str
+    core: bool
+    reason: str
+
+    def cells(self) -> tuple[str, str, str]:
+        """The refusal as texts: op, kind, reason."""
+        return self.op, "core" if self.core else "", self.reason
+
+
+REFUSAL_COLUMNS = ("refused op", "kind", "reason")
+
+
 def entries(containing: str = "") -> list[Entry]:
     """The rows whose op contains the text (in any case), in alphabetical order."""
     decomposed = default_decompositions()
@@ -81,7 +107,13 @@ def entries(containing: str = "") -> list[Entry]:
     return sorted((row for row in rows if containing.lower() in row.op.lower()), key=_order)
 
 
-def _order(entry: Entry) -> tuple[str, str]:
+def refusals(containing: str = "") -> list[Refusal]:
+    """The refused ops whose name contains the text (in any case), in alphabetical order."""
+    rows = [Refusal(str(op), torch.Tag.core in op.tags, why) for op, why in REFUSED.items()]
+    return sorted((row for row in rows if containing.lower() in row.op.lower()), key=_order)
+
+
+def _order(entry: Entry | Refusal) -> tuple[str, str]:
     return entry.op.lower(), entry.op
 
 
@@ -107,10 +139,15 @@ def _may_stay_whole(op: Any) -> bool:
     return op.namespace == "aten" and len(returns) == 1 and returns[0].alias_info is None
 
 
-def markdown(rows: Iterable[Entry]) -> str:
+def markdown(rows: Iterable[Entry], refused: Iterable[Refusal]) -> str:
     """The text of docs/operators.md for all rows."""
-    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+    return _INTRODUCTION + _table(COLUMNS, rows) + _REFUSED + _table(REFUSAL_COLUMNS, refused)
+
+
+def _table(columns: Iterable[str], rows: Iterable[Entry | Refusal]) -> str:
+    titles = list(columns)
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for row in rows:
         op, *others = (cell.replace("|", "\\|") for cell in row.cells())
         lines.append(f"| {' | '.join([f'`{op}`', *others])} |")
-    return _INTRODUCTION + "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n"

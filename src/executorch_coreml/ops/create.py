@@ -57,8 +57,19 @@ def fill_scalar(mb: Emit, call: Call) -> Var:
     return _filled(mb, call, call["value"])
 
 
-@rules(aten.zeros.default, aten.zeros_like.default, aten.new_zeros.default, moves_data=True)
+@rules(
+    aten.zeros.default,
+    aten.zeros_like.default,
+    aten.new_zeros.default,
+    aten.empty.memory_format,
+    aten.empty_like.default,
+    aten.empty_strided.default,
+    aten.new_empty.default,
+    aten.new_empty_strided.default,
+    moves_data=True,
+)
 def zeros(mb: Emit, call: Call) -> Var:
+    """Zeros also where any content would do, so that each run gives the same."""
     return _filled(mb, call, 0)
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from executorch_coreml.ops.call import Call
-from executorch_coreml.ops.checks import one_of, rank
 from executorch_coreml.ops.emit import Emit, Var, mil_type
 from executorch_coreml.ops.rule import FLOAT, Family, Lower
 from executorch_coreml.ops.weights import fixed, layer_type
@@ -122,25 +121,3 @@ def _add_product(mb: Emit, call: Call, left: str, right: str, mil: str) -> Var:
 
 def _times(mb: Emit, x: Var, factor: float) -> Var:
     return x if factor == 1 else mb.mul(x=x, y=mb.const(float(factor), mil_type(x)))
-
-
-@rules(
-    aten.cdist.default,
-    aten._cdist_forward.default,
-    types=FLOAT,
-    checks=[one_of("p", 1.0, 2.0, float("inf")), rank("x1", 2, 3, 4), rank("x2", 2, 3, 4)],
-)
-def cdist(mb: Emit, call: Call) -> Var:
-    mil = mb.type_of(call.out.dtype)
-    if mil == "fp16" and call["p"] == 2.0:
-        mb.note("computed in fp32: squared differences overflow and underflow fp16")
-        mil = "fp32"
-    x = mb.expand_dims(x=mb.var(call["x1"], mil), axes=[-2])
-    y = mb.expand_dims(x=mb.var(call["x2"], mil), axes=[-3])
-    gap = mb.sub(x=x, y=y)
-    if call["p"] == 2.0:
-        out = mb.sqrt(x=mb.reduce_sum(x=mb.mul(x=gap, y=gap), axes=[-1], keep_dims=False))
-    else:
-        reduce = "reduce_sum" if call["p"] == 1.0 else "reduce_max"
-        out = mb.op(reduce, x=mb.abs(x=gap), axes=[-1], keep_dims=False)
-    return mb.cast(out, mb.type_of(call.out.dtype))

@@ -179,7 +179,7 @@ def std(mb: Emit, call: Call) -> Var:
 
 @rules(aten.linalg_vector_norm.default, types=FLOAT)
 def vector_norm(mb: Emit, call: Call) -> Var:
-    """sum(|x|^p)^(1/p); the limits for p of 0 and ±infinity."""
+    """:func:`p_norm`, in fp16 where nothing is raised to a power."""
     order, axes, keep = float(call["ord"]), _axes(call), _keep(call)
     if math.isinf(order):
         x = mb.abs(x=mb.var(call["self"], call.out.dtype))
@@ -189,11 +189,20 @@ def vector_norm(mb: Emit, call: Call) -> Var:
         size = mb.cast(not_zero(mb, x), mil_type(x)) if order == 0 else mb.abs(x=x)
         return result(mb, call, _reduce(mb, "reduce_sum", size, axes, keep))
     x = mb.var(call["self"], keep_fp32(mb, call.out.dtype, SQUARES))
+    return result(mb, call, p_norm(mb, x, order, axes, keep))
+
+
+def p_norm(mb: Emit, x: Var, order: float, axes: list[int], keep: bool) -> Var:
+    """sum(|x|^p)^(1/p) over ``axes`` of an fp32 value; the limits for p of 0 and infinity."""
     if order == 2:
-        norm = _reduce(mb, "reduce_l2_norm", x, axes, keep) if axes else mb.abs(x=x)
-        return result(mb, call, norm)
-    total = _reduce(mb, "reduce_sum", raised(mb, mb.abs(x=x), order), axes, keep)
-    return result(mb, call, raised(mb, total, 1 / order))
+        return _reduce(mb, "reduce_l2_norm", x, axes, keep) if axes else mb.abs(x=x)
+    size = mb.abs(x=x)
+    if math.isinf(order):
+        return _reduce(mb, "reduce_max" if order > 0 else "reduce_min", size, axes, keep)
+    if order == 0:
+        return _reduce(mb, "reduce_sum", mb.cast(not_zero(mb, x), "fp32"), axes, keep)
+    total = _reduce(mb, "reduce_sum", raised(mb, size, order), axes, keep)
+    return raised(mb, total, 1 / order)
 
 
 @rules(aten.logsumexp.default, types=FLOAT | INT)

@@ -226,6 +226,19 @@ def _put(mb: Emit, call: Call) -> Var:
     return mb.cast(indexed.split(mb, x, shape), mb.type_of(call.out.dtype))
 
 
+@rules(aten.masked_scatter.default, moves_data=True)
+def masked_scatter(mb: Emit, call: Call) -> Var:
+    """The nth place that the mask selects takes the nth value of ``source``."""
+    shape, count = call.out.shape, call.meta("source").numel()
+    mask = broadcast(mb, mb.var(call["mask"]), shape)
+    x, source = broadcast(mb, mb.var(call["self"]), shape), mb.var(call["source"], call.out.dtype)
+    chosen = mb.cast(reshape(mb, mask, [prod(shape)]), "int32")
+    number = mb.sub(x=mb.cumsum(x=chosen, axis=0), y=1)
+    number = mb.minimum(x=mb.maximum(x=number, y=0), y=count - 1)  # where nothing is selected
+    values = reshape(mb, take(mb, reshape(mb, source, [count]), number, 0), shape)
+    return mb.select(cond=mask, a=values, b=x)
+
+
 # -- slices --------------------------------------------------------------------------------------
 
 

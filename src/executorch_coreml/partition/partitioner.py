@@ -29,6 +29,7 @@ from executorch_coreml.location import locate
 from executorch_coreml.ops import TABLE
 from executorch_coreml.ops.bounds import NUMBER
 from executorch_coreml.ops.call import Call, normalise
+from executorch_coreml.ops.refused import why_not
 from executorch_coreml.ops.rule import INT
 from executorch_coreml.options import CompileOptions, Target
 from executorch_coreml.partition.buffers import mutated_buffers
@@ -164,7 +165,7 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
             return "named in skip_ops_for_coreml_delegation"
         rule = TABLE.get(op)
         if rule is None:
-            return "no rule lowers this op"
+            return why_not(op)
         return rule.refuse(Call(node, self.options.minimum_deployment_target))
 
     def _illegal(self, pieces: list[Piece], program: ExportedProgram) -> dict[Node, str]:
