@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.export import ExportedProgram
@@ -21,11 +23,13 @@ class DelegatedGraph:
         graph: A copy: the program's own graph stays as ExecuTorch gave it.
         weights: Placeholders of fixed value -> that value.
         inputs: The placeholders fed at run time, in the delegate's argument order.
+        ranges: Symbol of a dynamic extent -> torch's ``ValueRanges`` of it.
     """
 
     graph: Graph
     weights: dict[Node, torch.Tensor]
     inputs: list[Node]
+    ranges: Mapping[Any, Any]
 
     @property
     def outputs(self) -> tuple[object, ...]:
@@ -57,7 +61,7 @@ def delegated_graph(program: ExportedProgram) -> DelegatedGraph:
             raise UnsupportedOp(
                 f"inputs of kind {spec.kind.name} are not supported", location=str(locate(node))
             )
-    return DelegatedGraph(graph, weights, inputs)
+    return DelegatedGraph(graph, weights, inputs, program.range_constraints)
 
 
 def _value(program: ExportedProgram, name: str) -> torch.Tensor:

@@ -8,7 +8,7 @@ as shape [1].
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +21,13 @@ from executorch_coreml.compiler.passes import run_passes
 from executorch_coreml.compiler.positions import positions
 from executorch_coreml.compiler.quiet import quiet_coremltools
 from executorch_coreml.compiler.ranges import beyond_half
+from executorch_coreml.compiler.shapes import flexible, mil_shape
 from executorch_coreml.errors import CompileError, LoweringError, TypeMismatch, UnsupportedOp
 from executorch_coreml.location import locate
 from executorch_coreml.ops import TABLE
 from executorch_coreml.ops.call import Call, normalise
 from executorch_coreml.ops.emit import Emit, Var, mil_type
+from executorch_coreml.ops.sizes import fixed_extent, is_size
 from executorch_coreml.options import CompileOptions, Target
 
 
@@ -60,22 +62,29 @@ def lower(program: ExportedProgram, options: CompileOptions) -> Lowered:
     with quiet_coremltools():
         import coremltools as ct
         from coremltools.converters.mil.mil import Builder, Function, Program
+        from coremltools.converters.mil.mil.program import k_used_symbols
 
         Builder.name_count.clear()
+        k_used_symbols.clear()
         opset = ct.target(target.value)
         wide = _kept_wide(graph) if options.half else {}
         emit = Emit(Builder, options.half, graph.weights, wide)
         emit.reserve(node.name for node in graph.graph.nodes)
         declared = {node.name: _declare(node, target, Builder) for node in graph.inputs}
         with Function(declared, opset_version=opset) as function:
+            emit.read_sizes_from(
+                [(function.inputs[node.name], node.meta["val"].shape) for node in graph.inputs]
+            )
             for node in graph.inputs:
                 emit.start(node)
                 emit.bind(node, _enter(emit, node, function.inputs[node.name]))
             for node in graph.graph.nodes:
-                if node.op == "call_function":
+                if node.op == "call_function" and not is_size(node):
                     _lower_node(emit, node, target, wide)
             results = _leave(emit, graph, target)
             function.set_outputs(results)
+            ranged = [flexible(node, graph.ranges) for node in graph.inputs]
+            function.set_input_types(tuple(declared for declared in ranged if declared))
         mil = Program()
         mil.add_function("main", function)
     return Lowered(
@@ -133,7 +142,7 @@ def _declare(node: Node, target: Target, builder: Any) -> Any:
             f"dtype {value.dtype} cannot cross into Core ML", location=str(locate(node))
         )
     dtype = types.string_to_builtin(mil)
-    return builder.placeholder(shape=tuple(value.shape) or (1,), dtype=dtype)
+    return builder.placeholder(shape=mil_shape(value), dtype=dtype)
 
 
 def _enter(emit: Emit, node: Node, var: Var) -> Var:
@@ -186,12 +195,20 @@ def _verify(emit: Emit, call: Call, result: Any) -> None:
         if var is None:
             continue  # a result nobody reads, such as the indices of a pool
         shape, dtype = tuple(expected.shape), emit.type_of(expected.dtype)
-        if tuple(var.shape) != shape or mil_type(var) != dtype:
+        if not _same_shape(var.shape, shape) or mil_type(var) != dtype:
             raise TypeMismatch(
                 f"lowered to {mil_type(var)}{list(var.shape)}, PyTorch computed "
                 f"{dtype}{list(shape)}",
                 location=str(call.location),
             )
+
+
+def _same_shape(got: Sequence[Any], expected: Sequence[Any]) -> bool:
+    """Equal rank, and equal extents where both are known when compiling."""
+    if len(got) != len(expected):
+        return False
+    known = (map(fixed_extent, pair) for pair in zip(got, expected, strict=True))
+    return all(one is None or other is None or one == other for one, other in known)
 
 
 def _leave(emit: Emit, graph: DelegatedGraph, target: Target) -> list[Var]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 from executorch_coreml.ops.call import Call
+from executorch_coreml.ops.sizes import fixed_extent, inexpressible
 from executorch_coreml.options import Target
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Rule:
         types: dtypes allowed for every tensor argument and result.
         since: The oldest deployment target that can run what ``lower`` emits.
         moves_data: The op computes nothing (reshape, slice, ...): no reason to make a delegate.
+        dynamic: The lowering holds for extents that only run time knows.
         where: ``file:line`` of the lowering.
     """
 
@@ -57,6 +59,7 @@ class Rule:
     types: frozenset[torch.dtype]
     since: Target
     moves_data: bool
+    dynamic: bool
     where: str
 
     @property
@@ -83,13 +86,21 @@ class Rule:
             return f"{what} has dtype {_dtype(tensor.dtype)}; allowed: {_dtypes(self.types)}"
         if tensor.dim() > MAX_RANK:
             return f"{what} has rank {tensor.dim()}; Core ML allows at most {MAX_RANK}"
-        if not all(isinstance(extent, int) for extent in tensor.shape):
-            return f"{what} has a dynamic shape {tuple(tensor.shape)}"
+        if reason := self._extent_reason(what, tensor):
+            return reason
         if 0 in tensor.shape:
             return f"{what} is empty: its shape is {tuple(tensor.shape)}"
         if tensor.layout is not torch.strided:
             return f"{what} has layout {tensor.layout}; only strided tensors can be delegated"
         return None
+
+    def _extent_reason(self, what: str, tensor: torch.Tensor) -> str | None:
+        unknown = [extent for extent in tensor.shape if fixed_extent(extent) is None]
+        if not unknown:
+            return None
+        if not self.dynamic:
+            return f"{what} has the dynamic shape {tuple(tensor.shape)}; this op needs a fixed one"
+        return next((f"{what}: {r}" for extent in unknown if (r := inexpressible(extent))), None)
 
 
 def _dtype(dtype: torch.dtype) -> str:
@@ -101,10 +112,15 @@ def _dtypes(dtypes: Iterable[torch.dtype]) -> str:
 
 
 class Family:
-    """The rules of one file. Calling it gives a decorator that adds a row per overload."""
+    """The rules of one file. Calling it gives a decorator that adds a row per overload.
 
-    def __init__(self) -> None:
+    Args:
+        dynamic: Whether its rules take dynamic shapes, unless a row says otherwise.
+    """
+
+    def __init__(self, *, dynamic: bool = False) -> None:
         self.rows: list[Rule] = []
+        self._dynamic = dynamic
 
     def __call__(
         self,
@@ -113,13 +129,17 @@ class Family:
         checks: Sequence[Check] = (),
         since: Target = Target.iOS15,
         moves_data: bool = False,
+        dynamic: bool | None = None,
     ) -> Callable[[Lower], Lower]:
+        takes_dynamic = self._dynamic if dynamic is None else dynamic
+
         def add(lower: Lower) -> Lower:
             code = lower.__code__
             where = f"{code.co_filename}:{code.co_firstlineno}"
             for op in ops:
-                row = Rule(op, lower, tuple(checks), types, since, moves_data, where)
-                self.rows.append(row)
+                self.rows.append(
+                    Rule(op, lower, tuple(checks), types, since, moves_data, takes_dynamic, where)
+                )
             return lower
 
         return add
