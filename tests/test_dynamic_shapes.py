@@ -136,7 +136,7 @@ ROWS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("precision", (FP32, FP16), ids=("fp32", "fp16"))
+@pytest.mark.parametrize("precision", [FP32, FP16], ids=("fp32", "fp16"))
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
 def test_dynamic(row: Row, precision: Any) -> None:
     module = row.fn if isinstance(row.fn, nn.Module) else Function(row.fn)

@@ -67,8 +67,10 @@ def attention(mb: Emit, call: Call) -> Var:
     scale = 1 / math.sqrt(width) if call["scale"] is None else float(call["scale"])
     mask = _mask(mb, call, mil)
     fused = _fused(call)
+    shared = call.shape("query")[-3] // call.shape("key")[-3] if call["enable_gqa"] else 1
     if call["enable_gqa"] and (fused or call.shape("key")[-3] != call.shape("value")[-3]):
         key, value = (_repeat_heads(mb, call, x, n) for x, n in ((key, "key"), (value, "value")))
+        shared = 1
     if fused:
         query = _scaled(mb, query, scale * math.sqrt(width))
         out = mb.scaled_dot_product_attention(
@@ -77,7 +79,7 @@ def attention(mb: Emit, call: Call) -> Var:
     else:
         # Scaling the queries first keeps scores within fp16 that would overflow before scaling.
         query = _scaled(mb, query, scale)
-        out = _by_products(mb, call, query, key, value, mask)
+        out = _by_products(mb, call, (query, key, value), mask, shared)
     return out if mask is None or mask.keep is None else mb.mul(x=out, y=mask.keep)
 
 
@@ -96,14 +98,16 @@ def _scaled(mb: Emit, query: Var, scale: float) -> Var:
     return mb.mul(x=query, y=mb.const(scale, mil_type(query)))
 
 
-def _by_products(mb: Emit, call: Call, query: Var, key: Var, value: Var, mask: Mask | None) -> Var:
+def _by_products(
+    mb: Emit, call: Call, operands: tuple[Var, Var, Var], mask: Mask | None, shared: int
+) -> Var:
     """softmax(query @ key^T + bias) @ value.
 
-    With ``enable_gqa``, neighbouring query heads use the same keys and values: their rows are
-    stacked, so that keys and values need no copies.
+    ``shared`` neighbouring query heads use the same keys and values: their rows are stacked, so
+    that keys and values need no copies.
     """
+    query, key, value = operands
     rows, keys = call.shape("query"), call.shape("key")
-    shared = rows[-3] // keys[-3] if call["enable_gqa"] else 1
     apart = stacked = rows[:-1]
     if shared > 1:
         stacked = (*rows[:-3], rows[-3] // shared, shared * rows[-2])
