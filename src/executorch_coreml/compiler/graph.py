@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch.export import ExportedProgram
@@ -21,6 +23,7 @@ class DelegatedGraph:
         graph: A copy: the program's own graph stays as ExecuTorch gave it.
         weights: Placeholders of fixed value -> that value.
         inputs: The placeholders fed at run time, in the delegate's argument order.
+        ranges: Symbol of a dynamic extent -> torch's ``ValueRanges`` of it.
         states: Placeholders of mutable buffers that the delegate owns -> their first value.
         places: State -> where in the graph's results its new value stands.
     """
@@ -28,6 +31,7 @@ class DelegatedGraph:
     graph: Graph
     weights: dict[Node, torch.Tensor]
     inputs: list[Node]
+    ranges: Mapping[Any, Any] = field(default_factory=dict)
     states: dict[Node, torch.Tensor] = field(default_factory=dict)
     places: dict[Node, int] = field(default_factory=dict)
 
@@ -80,7 +84,7 @@ def delegated_graph(program: ExportedProgram) -> DelegatedGraph:
             raise UnsupportedOp(
                 f"inputs of kind {spec.kind.name} are not supported", location=str(locate(node))
             )
-    return DelegatedGraph(graph, weights, inputs, states, places)
+    return DelegatedGraph(graph, weights, inputs, program.range_constraints, states, places)
 
 
 def _value(program: ExportedProgram, name: str) -> torch.Tensor:

@@ -16,7 +16,7 @@ as shape [1]. What the delegate does (ExecuTorch 1.5.1, ``coreml_backend_delegat
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ from executorch_coreml.compiler.passes import run_passes
 from executorch_coreml.compiler.positions import positions
 from executorch_coreml.compiler.quiet import quiet_coremltools
 from executorch_coreml.compiler.ranges import beyond_half
+from executorch_coreml.compiler.shapes import flexible, mil_shape
 from executorch_coreml.compiler.state import States
 from executorch_coreml.errors import CompileError, LoweringError, TypeMismatch, UnsupportedOp
 from executorch_coreml.location import locate
@@ -38,6 +39,7 @@ from executorch_coreml.ops.emit import Emit, Var, mil_type
 from executorch_coreml.ops.narrow import wrap
 from executorch_coreml.ops.refused import why_not
 from executorch_coreml.ops.rule import NARROW
+from executorch_coreml.ops.sizes import fixed_extent, is_size
 from executorch_coreml.options import CompileOptions, Target
 
 
@@ -72,8 +74,10 @@ def lower(program: ExportedProgram, options: CompileOptions) -> Lowered:
     with quiet_coremltools():
         import coremltools as ct
         from coremltools.converters.mil.mil import Builder, Function, Program
+        from coremltools.converters.mil.mil.program import k_used_symbols
 
         Builder.name_count.clear()
+        k_used_symbols.clear()
         opset = ct.target(target.value)
         wide = _kept_wide(graph) if options.half else {}
         emit = Emit(Builder, options.half, graph.weights, wide)
@@ -82,6 +86,9 @@ def lower(program: ExportedProgram, options: CompileOptions) -> Lowered:
         states = States(graph, {})
         declared |= states.declare(Builder)
         with Function(declared, opset_version=opset) as function:
+            emit.read_sizes_from(
+                [(function.inputs[node.name], node.meta["val"].shape) for node in graph.inputs]
+            )
             for node in graph.inputs:
                 emit.start(node)
                 emit.bind(node, _enter(emit, node, function.inputs[node.name]))
@@ -90,12 +97,14 @@ def lower(program: ExportedProgram, options: CompileOptions) -> Lowered:
                 emit.start(node)
                 emit.bind(node, states.read(emit, node))
             for node in graph.graph.nodes:
-                if node.op == "call_function":
+                if node.op == "call_function" and not is_size(node):
                     _lower_node(emit, node, target, wide)
                     states.write(emit, node)
             states.finish(emit)
             results = _leave(emit, graph, target)
             function.set_outputs(results)
+            ranged = [flexible(node, graph.ranges) for node in graph.inputs]
+            function.set_input_types(tuple(declared for declared in ranged if declared))
         mil = Program()
         mil.add_function("main", function)
     return Lowered(
@@ -155,7 +164,7 @@ def _declare(node: Node, target: Target, builder: Any) -> Any:
             f"dtype {value.dtype} cannot cross into Core ML", location=str(locate(node))
         )
     dtype = types.string_to_builtin(mil)
-    return builder.placeholder(shape=tuple(value.shape) or (1,), dtype=dtype)
+    return builder.placeholder(shape=mil_shape(value), dtype=dtype)
 
 
 def _enter(emit: Emit, node: Node, var: Var) -> Var:
@@ -228,12 +237,20 @@ def _verify(emit: Emit, call: Call, result: Any) -> None:
             continue  # a result nobody reads, such as the indices of a pool
         shape, dtype = tuple(expected.shape), emit.type_of(expected.dtype)
         itself = _NARROW_TYPES.get(expected.dtype)  # quantized values are MIL's own int8 and uint8
-        if tuple(var.shape) != shape or mil_type(var) not in (dtype, itself):
+        if not _same_shape(var.shape, shape) or mil_type(var) not in (dtype, itself):
             raise TypeMismatch(
                 f"lowered to {mil_type(var)}{list(var.shape)}, PyTorch computed "
                 f"{dtype}{list(shape)}",
                 location=str(call.location),
             )
+
+
+def _same_shape(got: Sequence[Any], expected: Sequence[Any]) -> bool:
+    """Equal rank, and equal extents where both are known when compiling."""
+    if len(got) != len(expected):
+        return False
+    known = (map(fixed_extent, pair) for pair in zip(got, expected, strict=True))
+    return all(one is None or other is None or one == other for one, other in known)
 
 
 def _leave(emit: Emit, graph: DelegatedGraph, target: Target) -> list[Var]:

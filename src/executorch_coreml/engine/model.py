@@ -153,7 +153,20 @@ class Model:
             _Port(feature, compiled.inputs[slot])
             for feature, slot in zip(self.inputs, self._input_slots, strict=True)
         ]
+        self._enumerated = [i for i, f in enumerate(self.inputs) if f.enumerated]
         self._results = [_result(value) for value in compiled.outputs]
+
+    def _require_tied_shapes(self, fed: Sequence[Array]) -> None:
+        """Enumerated shapes of several inputs belong together by their place in the lists."""
+        lists = [self.inputs[i].enumerated for i in self._enumerated]
+        given = tuple(fed[i].shape for i in self._enumerated)
+        allowed = list(zip(*lists, strict=False))
+        if given not in allowed:
+            names = ", ".join(self.inputs[i].name for i in self._enumerated)
+            raise InputError(
+                f"inputs ({names}) cannot have shapes {given} together; "
+                f"allowed: {' or '.join(map(str, allowed))}"
+            )
 
     def make_state(self) -> State:
         """A new state, all zeros."""
@@ -187,6 +200,8 @@ class Model:
         if len(arrays) != len(self._ports):
             raise InputError(f"takes {len(self._ports)} inputs, got {len(arrays)}")
         fed = [port.accept(array) for port, array in zip(self._ports, arrays, strict=True)]
+        if len(self._enumerated) > 1:
+            self._require_tied_shapes(fed)
         if not self._compiled.states:
             results = self._infer(fed, [])
         elif state is None:

@@ -13,10 +13,11 @@ from executorch_coreml.ops.elementwise import limit
 from executorch_coreml.ops.emit import Emit, Var, mil_type
 from executorch_coreml.ops.precision import LARGE, compute_type, keep_fp32, result
 from executorch_coreml.ops.rule import FLOAT, INT, Family
+from executorch_coreml.ops.sizes import largest
 from executorch_coreml.ops.transcendental import log, log1p
 
 aten = torch.ops.aten
-rules = Family()
+rules = Family(dynamic=True)
 
 rules.unary((aten.silu.default, "silu", FLOAT))
 
@@ -181,7 +182,7 @@ def _scores(mb: Emit, call: Call) -> tuple[Any, int]:
     dtype = call.out.dtype
     kind = compute_type(mb, call, dtype, "self")
     shape = call.shape("self")
-    if kind == "fp16" and shape and shape[call.dim()] > LARGE * 32:
+    if kind == "fp16" and shape and largest(shape[call.dim()]) > LARGE * 32:
         kind = keep_fp32(mb, dtype, "a sum that may exceed fp16's range")
     x = mb.var(call["self"], kind)
     return (x if shape else mb.expand_dims(x=x, axes=[0])), call.dim()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ import torch
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.checks import one_of
 from executorch_coreml.ops.emit import FP16_MAX, SENTINEL, SENTINEL_FP16, Emit, Var, mil_type
+from executorch_coreml.ops.moves import reshape
 from executorch_coreml.ops.rule import BOOL, FLOAT, Family
+from executorch_coreml.ops.sizes import fixed_extent, same
 from executorch_coreml.options import Target
 
 aten = torch.ops.aten
@@ -42,20 +45,32 @@ def _lowest(mil: str) -> float:
     return -SENTINEL_FP16 if mil == "fp16" else -SENTINEL
 
 
+def _fixed_heads(call: Call) -> str | None:
+    """The width, and with enable_gqa the number of heads, is fixed"""
+    axes = (-1, -3) if call["enable_gqa"] else (-1,)
+    shapes = [call.shape(name) for name in ("query", "key", "value")]
+    if all(fixed_extent(shape[axis]) is not None for shape in shapes for axis in axes):
+        return None
+    return "the width of queries and the number of heads must be fixed"
+
+
 @rules(
     aten.scaled_dot_product_attention.default,
     types=FLOAT | BOOL,
-    checks=[one_of("dropout_p", 0.0)],
+    checks=[one_of("dropout_p", 0.0), _fixed_heads],
+    dynamic=True,
 )
 def attention(mb: Emit, call: Call) -> Var:
     mil = mb.type_of(call.out.dtype)
     query, key, value = (mb.var(call[name], mil) for name in ("query", "key", "value"))
-    width = int(query.shape[-1])
+    width = call.shape("query")[-1]
     scale = 1 / math.sqrt(width) if call["scale"] is None else float(call["scale"])
     mask = _mask(mb, call, mil)
     fused = _fused(call)
-    if call["enable_gqa"] and (fused or key.shape[-3] != value.shape[-3]):
-        key, value = (_repeat_heads(mb, x, int(query.shape[-3])) for x in (key, value))
+    shared = call.shape("query")[-3] // call.shape("key")[-3] if call["enable_gqa"] else 1
+    if call["enable_gqa"] and (fused or call.shape("key")[-3] != call.shape("value")[-3]):
+        key, value = (_repeat_heads(mb, call, x, n) for x, n in ((key, "key"), (value, "value")))
+        shared = 1
     if fused:
         query = _scaled(mb, query, scale * math.sqrt(width))
         out = mb.scaled_dot_product_attention(
@@ -64,8 +79,7 @@ def attention(mb: Emit, call: Call) -> Var:
     else:
         # Scaling the queries first keeps scores within fp16 that would overflow before scaling.
         query = _scaled(mb, query, scale)
-        shared = int(query.shape[-3]) // int(key.shape[-3]) if call["enable_gqa"] else 1
-        out = _by_products(mb, query, key, value, mask, shared)
+        out = _by_products(mb, call, (query, key, value), mask, shared)
     return out if mask is None or mask.keep is None else mb.mul(x=out, y=mask.keep)
 
 
@@ -73,10 +87,9 @@ def _fused(call: Call) -> bool:
     """Whether the fused op exists for the target and takes these shapes."""
     if call.target is None or call.target < Target.iOS18 or call.rank("query") < 3:
         return False
-    batch = {
-        call.shape(name)[: -3 if call["enable_gqa"] else -2] for name in ("query", "key", "value")
-    }
-    return len(batch) == 1
+    behind = -3 if call["enable_gqa"] else -2
+    query, key, value = (call.shape(name)[:behind] for name in ("query", "key", "value"))
+    return same(query, key) and same(key, value)
 
 
 def _scaled(mb: Emit, query: Var, scale: float) -> Var:
@@ -85,45 +98,44 @@ def _scaled(mb: Emit, query: Var, scale: float) -> Var:
     return mb.mul(x=query, y=mb.const(scale, mil_type(query)))
 
 
-def _by_products(mb: Emit, query: Var, key: Var, value: Var, mask: Mask | None, shared: int) -> Var:
+def _by_products(
+    mb: Emit, call: Call, operands: tuple[Var, Var, Var], mask: Mask | None, shared: int
+) -> Var:
     """softmax(query @ key^T + bias) @ value.
 
     ``shared`` neighbouring query heads use the same keys and values: their rows are stacked, so
     that keys and values need no copies.
     """
-    rows = [int(extent) for extent in query.shape]
+    query, key, value = operands
+    rows, keys = call.shape("query"), call.shape("key")
+    apart = stacked = rows[:-1]
     if shared > 1:
-        stacked = [*rows[:-3], rows[-3] // shared, shared * rows[-2], rows[-1]]
-        query = mb.reshape(x=query, shape=stacked)
+        stacked = (*rows[:-3], rows[-3] // shared, shared * rows[-2])
+        query = reshape(mb, query, [*stacked, rows[-1]])
     scores = mb.matmul(x=query, y=key, transpose_y=True)
-    together = [int(extent) for extent in scores.shape]
     if mask is not None:
-        if shared > 1:
-            scores = mb.reshape(x=scores, shape=[*rows[:-1], together[-1]])
+        scores = scores if shared == 1 else reshape(mb, scores, [*apart, keys[-2]])
         scores = mb.add(x=scores, y=mask.bias)
     weights = mb.softmax(x=scores, axis=-1)
     if mask is not None and shared > 1:
-        weights = mb.reshape(x=weights, shape=together)
+        weights = reshape(mb, weights, [*stacked, keys[-2]])
     out = mb.matmul(x=weights, y=value)
-    if shared > 1:
-        out = mb.reshape(x=out, shape=[*rows[:-1], int(value.shape[-1])])
-    return out
+    return out if shared == 1 else reshape(mb, out, [*apart, call.shape("value")[-1]])
 
 
-def _repeat_heads(mb: Emit, x: Var, wanted: int) -> Var:
-    """``x`` with ``wanted`` heads (axis -3): each of its own repeated as often, side by side."""
-    *batch, heads, length, width = (int(extent) for extent in x.shape)
+def _repeat_heads(mb: Emit, call: Call, x: Var, name: str) -> Var:
+    """The keys or values with as many heads (axis -3) as the queries, each repeated in place."""
+    (*batch, heads, length, width), wanted = call.shape(name), call.shape("query")[-3]
     if heads == wanted:
         return x
-    flat = mb.reshape(x=x, shape=[-1, 1, length, width])
+    flat = reshape(mb, x, [prod(batch) * heads, 1, length, width])
     repeated = mb.tile(x=flat, reps=[1, wanted // heads, 1, 1])
-    return mb.reshape(x=repeated, shape=[*batch, wanted, length, width])
+    return reshape(mb, repeated, [*batch, wanted, length, width])
 
 
 def _mask(mb: Emit, call: Call, mil: str) -> Mask | None:
     if call["is_causal"]:
-        shape = (call.shape("query")[-2], call.shape("key")[-2])
-        return _known_mask(mb, np.tril(np.ones(shape, np.bool_)), mil)
+        return _causal_mask(mb, call, mil)
     given = call["attn_mask"]
     if given is None:
         return None
@@ -135,6 +147,16 @@ def _mask(mb: Emit, call: Call, mil: str) -> Mask | None:
         if call.dtype("attn_mask") is torch.bool
         else _float_mask(mb, given, mil)
     )
+
+
+def _causal_mask(mb: Emit, call: Call, mil: str) -> Mask:
+    """Each query attends to keys up to its own place; every query has one."""
+    counts = [mb.sizes.scalar(call.shape(name)[-2]) for name in ("query", "key")]
+    if all(isinstance(count, int) for count in counts):
+        return _known_mask(mb, np.tril(np.ones(counts, np.bool_)), mil)
+    rows, columns = (mb.range_1d(start=0, end=count, step=1) for count in counts)
+    hidden = mb.less(x=mb.expand_dims(x=rows, axes=[1]), y=columns)
+    return Mask(mb.mul(x=mb.cast(hidden, mil), y=mb.const(_lowest(mil), mil)), None)
 
 
 def _known_mask(mb: Emit, mask: np.ndarray[Any, Any], mil: str) -> Mask:

@@ -15,6 +15,7 @@ from torch.fx import Node
 
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.rule import NARROW, Check
+from executorch_coreml.ops.sizes import fixed_extent
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 
@@ -116,6 +117,19 @@ def dtype_of(name: str, *allowed: torch.dtype) -> Check:
             return None
         got = str(call.dtype(name)).removeprefix("torch.")
         return f"{name} has dtype {got}; allowed: {', '.join(names)}"
+
+    return check
+
+
+def fixed_extents(name: str, behind: int) -> Check:
+    """The extents of a tensor argument are fixed from some axis on, say all but the batch's."""
+
+    @says(f"{name} has fixed extents from axis {behind} on")
+    def check(call: Call) -> str | None:
+        shape = call.shape(name)
+        if all(fixed_extent(extent) is not None for extent in shape[behind:]):
+            return None
+        return f"{name} has the dynamic shape {shape}; only its first axes may be dynamic"
 
     return check
 

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from executorch_coreml.errors import UnsupportedOp
 from executorch_coreml.ops.axes import along_axis, batched, placement, unbatched
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.emit import Emit, Var, mil_type
 from executorch_coreml.ops.rule import FLOAT, Family
+from executorch_coreml.ops.sizes import fixed_extent
 from executorch_coreml.ops.weights import fixed, layer_type, scale_channels
 
 aten = torch.ops.aten
@@ -67,6 +69,7 @@ def _geometry(call: Call) -> Geometry:
     aten.conv2d.padding,
     aten.conv3d.padding,
     types=FLOAT,
+    dynamic=True,
 )
 def conv(mb: Emit, call: Call) -> Var:
     mil = layer_type(mb, call, "weight", "bias")
@@ -106,6 +109,7 @@ def _spread(mb: Emit, weight: Var, shape: Geometry) -> tuple[Var, Geometry]:
     aten.conv_transpose2d.input,
     aten.conv_transpose3d.input,
     types=FLOAT,
+    dynamic=True,
 )
 def conv_transpose(mb: Emit, call: Call) -> Var:
     mil = layer_type(mb, call, "weight", "bias")
@@ -154,6 +158,11 @@ def _transposed_by_conv(
     It is the convolution of the input, with zeros for stride and padding, and the flipped kernel
     whose in and out channels trade places within each group.
     """
+    if any(fixed_extent(extent) is None for extent in x.shape[2:]):
+        raise UnsupportedOp(
+            "a transposed convolution with a weight given at run time needs fixed spatial extents",
+            hint="set take_over_constant_data=True, or export it with a fixed height and width",
+        )
     channels, per_group = int(weight.shape[0]), int(weight.shape[1])
     inner = channels // shape.groups
     size = int(np.prod(shape.kernel))
@@ -170,6 +179,6 @@ def _transposed_by_conv(
     return mb.conv(x=x, weight=weight, pad_type="valid", groups=shape.groups)
 
 
-@rules(aten.convolution.default, types=FLOAT)
+@rules(aten.convolution.default, types=FLOAT, dynamic=True)
 def convolution(mb: Emit, call: Call) -> Var:
     return conv_transpose(mb, call) if call["transposed"] else conv(mb, call)

@@ -13,7 +13,7 @@ from executorch_coreml.ops.rule import Family
 
 aten = torch.ops.aten
 dim_order_ops = torch.ops.dim_order_ops
-rules = Family()
+rules = Family(dynamic=True)
 
 
 def truth(mb: Emit, value: Any) -> Var:

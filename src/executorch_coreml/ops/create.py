@@ -12,13 +12,14 @@ from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.checks import constant, fits_int32
 from executorch_coreml.ops.emit import Var, fits_fp16
 from executorch_coreml.ops.moves import fill
-from executorch_coreml.ops.rule import Family
+from executorch_coreml.ops.rule import INT, Family
+from executorch_coreml.ops.sizes import fixed_extent
 
 if TYPE_CHECKING:
     from executorch_coreml.ops.emit import Emit
 
 aten = torch.ops.aten
-rules = Family()
+rules = Family(dynamic=True)
 
 
 def _numbers(call: Call) -> str | None:
@@ -78,16 +79,47 @@ def ones(mb: Emit, call: Call) -> Var:
     return _filled(mb, call, 1)
 
 
+def _numbers_but_end(call: Call) -> str | None:
+    """Only the end may be dynamic; of the others all is known when compiling."""
+    others = {name: value for name, value in call.args.items() if name != "end"}
+    computed = [name for name, value in others.items() if isinstance(value, (Node, torch.SymInt))]
+    return f"{computed[0]} is computed at run time; it must be a constant" if computed else None
+
+
 @rules(
     aten.arange.default,
     aten.arange.start,
     aten.arange.start_step,
-    aten.scalar_tensor.default,
+    checks=[_numbers_but_end],
+    moves_data=True,
+)
+def arange(mb: Emit, call: Call) -> Var:
+    """start + step * (0, 1, 2, ...), counted in integers."""
+    count = call.out.shape[0]
+    if fixed_extent(count) is not None:
+        return known(mb, call)
+    first, step = call.args.get("start", 0), call.args.get("step", 1)
+    numbers = mb.range_1d(start=0, end=mb.sizes.scalar(count), step=1)
+    kind = "int32" if call.out.dtype in INT else "fp32"
+    numbers = mb.mul(x=mb.cast(numbers, kind), y=mb.const(step, kind)) if step != 1 else numbers
+    numbers = mb.add(x=mb.cast(numbers, kind), y=mb.const(first, kind)) if first else numbers
+    return mb.cast(numbers, mb.type_of(call.out.dtype))
+
+
+@rules(aten.scalar_tensor.default, moves_data=True)
+def scalar_tensor(mb: Emit, call: Call) -> Var:
+    if isinstance(call["s"], Node):
+        return mb.cast(mb.sizes.scalar(call["s"]), mb.type_of(call.out.dtype))
+    return known(mb, call)
+
+
+@rules(
     aten.eye.default,
     aten.eye.m,
     aten.linspace.default,
     checks=[_numbers],
     moves_data=True,
+    dynamic=False,
 )
 def known(mb: Emit, call: Call) -> Var:
     """PyTorch itself computes the value, so that every rounding is its own."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch.fx import Node
 
@@ -24,9 +24,10 @@ from executorch_coreml.ops.precision import (
     result,
 )
 from executorch_coreml.ops.rule import BOOL, FLOAT, INT, Family, Lower
+from executorch_coreml.ops.sizes import Extent, fixed_extent, same
 
 aten = torch.ops.aten
-rules = Family()
+rules = Family(dynamic=True)
 
 
 # -- sums and products ---------------------------------------------------------------------------
@@ -331,10 +332,18 @@ def clamp_tensor(mb: Emit, call: Call) -> Var:
 
 def _select(mb: Emit, call: Call, cond: Var, a: Var, b: Var) -> Var:
     """MIL's ``select`` takes its shape from ``a`` and ``b`` alone."""
-    shape = tuple(call.out.shape)
-    if np.broadcast_shapes(tuple(a.shape), tuple(b.shape)) != shape:
-        b = broadcast(mb, b, shape)
+    if not _covers(call.out.shape, a, b):
+        b = broadcast(mb, b, call.out.shape)
     return mb.select(cond=cond, a=a, b=b)
+
+
+def _covers(shape: Sequence[Extent], *values: Var) -> bool:
+    """Whether the values broadcast to ``shape`` among themselves."""
+    found: list[Extent] = [1] * len(shape)
+    for value in values:
+        for axis, extent in enumerate(value.shape, start=len(shape) - len(value.shape)):
+            found[axis] = extent if fixed_extent(found[axis]) == 1 else found[axis]
+    return same(found, shape)
 
 
 @rules(aten.where.self, in_range=True)

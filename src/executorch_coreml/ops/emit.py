@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -24,6 +24,7 @@ from executorch_coreml.location import locate
 from executorch_coreml.ops.checks import INT32_MAX, INT32_MIN
 from executorch_coreml.ops.narrow import holds, wrap
 from executorch_coreml.ops.rule import NARROW
+from executorch_coreml.ops.sizes import Extent, Sizes
 
 Var: TypeAlias = Any  # coremltools.converters.mil.mil.Var, which has no type information
 
@@ -99,6 +100,7 @@ class Emit:
         self._node: Node | None = None
         self.origins: dict[str, Node] = {}  # MIL op output name -> node
         self.notes: dict[Node, list[str]] = {}  # precision decisions, for the report
+        self.sizes = Sizes(self, ())  # extents that only run time knows
 
     # -- the node at hand ------------------------------------------------------------------------
 
@@ -113,6 +115,10 @@ class Emit:
     def reserve(self, names: Iterable[str]) -> None:
         """Keeps the names of graph nodes free for the values they stand for."""
         self._names.update(names)
+
+    def read_sizes_from(self, inputs: Sequence[tuple[Var, Sequence[Extent]]]) -> None:
+        """Dynamic extents are read from these values, given with PyTorch's shapes of them."""
+        self.sizes = Sizes(self, inputs)
 
     def results(self, node: Node) -> tuple[Any, ...]:
         """All results of a node that computes several."""

@@ -33,7 +33,7 @@ aten = torch.ops.aten
 rules = Family()
 
 
-@rules(aten.embedding.default, moves_data=True)
+@rules(aten.embedding.default, moves_data=True, dynamic=True)
 def embedding(mb: Emit, call: Call) -> Var:
     return take(mb, mb.var(call["weight"]), mb.var(call["indices"]), 0)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -9,11 +11,13 @@ import torch
 
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.emit import Emit, Var, mil_type
+from executorch_coreml.ops.moves import reshape
 from executorch_coreml.ops.rule import FLOAT, Family, Lower
+from executorch_coreml.ops.sizes import Extent
 from executorch_coreml.ops.weights import fixed, layer_type
 
 aten = torch.ops.aten
-rules = Family()
+rules = Family(dynamic=True)
 
 
 def product(mb: Emit, x: Var, y: Var) -> Var:
@@ -58,7 +62,8 @@ def linear(mb: Emit, call: Call) -> Var:
     if call.rank("weight") == 1:
         out = product(mb, x, mb.var(call["weight"], mil))
     elif weight is not None and (bias is not None or call["bias"] is None):
-        return mb.cast(_linear(mb, x, weight, bias), mb.type_of(call.out.dtype))
+        out = _linear(mb, x, weight, bias, call.shape("input"))
+        return mb.cast(out, mb.type_of(call.out.dtype))
     else:
         y = mb.transpose(x=mb.var(call["weight"], mil), perm=[1, 0])
         out = product(mb, x, y)
@@ -67,14 +72,13 @@ def linear(mb: Emit, call: Call) -> Var:
     return mb.cast(out, mb.type_of(call.out.dtype))
 
 
-def _linear(mb: Emit, x: Var, weight: Var, bias: Var | None) -> Var:
+def _linear(mb: Emit, x: Var, weight: Var, bias: Var | None, shape: Sequence[Extent]) -> Var:
     """MIL ``linear`` takes rank 1 to 3: leading axes beyond that are folded into one."""
-    shape = [int(extent) for extent in x.shape]
     if len(shape) <= 3:
         return mb.linear(x=x, weight=weight, bias=bias)
-    folded = mb.reshape(x=x, shape=[int(np.prod(shape[:-2])), *shape[-2:]])
+    folded = reshape(mb, x, [prod(shape[:-2]), *shape[-2:]])
     out = mb.linear(x=folded, weight=weight, bias=bias)
-    return mb.reshape(x=out, shape=[*shape[:-1], int(weight.shape[0])])
+    return reshape(mb, out, [*shape[:-1], int(weight.shape[0])])
 
 
 @rules(aten.addmm.default, types=FLOAT)

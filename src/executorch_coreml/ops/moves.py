@@ -1,7 +1,8 @@
-"""Data movement that several families emit, on MIL values of static shape.
+"""Data movement that several families emit.
 
-Shared because MIL is uneven here: rank 0 has ops of its own, gather and scatter take no bool, and
-slices of constants to rank 0 lose their dtype.
+Extents may be dynamic (see :mod:`.sizes`) where a function says so. Shared because MIL is uneven
+here: rank 0 has ops of its own, gather and scatter take no bool, and slices of constants to rank 0
+lose their dtype.
 """
 
 from __future__ import annotations
@@ -12,15 +13,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from executorch_coreml.ops.emit import Var, mil_type
+from executorch_coreml.ops.sizes import Extent, fixed_extent, same
 
 if TYPE_CHECKING:
     from executorch_coreml.ops.emit import Emit
 
 
-def reshape(mb: Emit, x: Var, shape: Sequence[int]) -> Var:
-    """``x`` in another shape of as many elements; nothing is emitted when it has it already."""
-    if tuple(x.shape) == tuple(shape):
+def reshape(mb: Emit, x: Var, shape: Sequence[Extent]) -> Var:
+    """``x`` in another shape of as many elements; nothing is emitted when it has it already.
+
+    The extents may be dynamic.
+    """
+    if same(x.shape, shape):
         return x
+    if any(fixed_extent(extent) is None for extent in shape):
+        return mb.reshape(x=x, shape=mb.sizes.shape(shape))
     if not x.shape:
         return mb.expand_dims(x=x, axes=list(range(len(shape))))
     if shape:
@@ -33,33 +40,36 @@ def transpose(mb: Emit, x: Var, perm: Sequence[int]) -> Var:
     return x if list(perm) == sorted(perm) else mb.transpose(x=x, perm=list(perm))
 
 
-def broadcast(mb: Emit, x: Var, shape: Sequence[int]) -> Var:
-    """``x`` repeated to ``shape`` by the broadcasting rules."""
-    x = reshape(mb, x, [1] * (len(shape) - len(x.shape)) + list(x.shape))
-    reps = [want // have for want, have in zip(shape, x.shape, strict=True)]
-    return x if all(rep == 1 for rep in reps) else mb.tile(x=x, reps=reps)
+def broadcast(mb: Emit, x: Var, shape: Sequence[Extent]) -> Var:
+    """``x`` repeated to ``shape``, whose extents may be dynamic, by the broadcasting rules."""
+    if missing := len(shape) - len(x.shape):
+        x = mb.expand_dims(x=x, axes=list(range(missing)))
+    reps = [want if have == 1 else 1 for want, have in zip(shape, x.shape, strict=True)]
+    once = all(fixed_extent(rep) == 1 for rep in reps)
+    return x if once else mb.tile(x=x, reps=mb.sizes.vector(reps))
 
 
-def piece(mb: Emit, x: Var, axis: int, start: int, stop: int, step: int = 1) -> Var:
-    """``x[start:stop:step]`` along ``axis``; 0 <= start < stop <= extent."""
+def piece(mb: Emit, x: Var, axis: int, start: Extent, stop: Extent, step: int = 1) -> Var:
+    """``x[start:stop:step]`` along ``axis``; 0 <= start < stop <= extent, which may be dynamic."""
     rank = len(x.shape)
-    if (start, stop, step) == (0, x.shape[axis], 1):
+    if same([start, stop, step], [0, x.shape[axis], 1]):
         return x
     others = [other != axis for other in range(rank)]
     return mb.slice_by_index(
         x=x,
-        begin=[0 if other else start for other in others],
-        end=[0 if other else stop for other in others],
+        begin=mb.sizes.vector([0 if other else start for other in others]),
+        end=mb.sizes.vector([0 if other else stop for other in others]),
         stride=None if step == 1 else [1 if other else step for other in others],
         begin_mask=others,
         end_mask=others,
     )
 
 
-def pick(mb: Emit, x: Var, axis: int, index: int) -> Var:
-    """``x[index]`` along ``axis``, which disappears; 0 <= index < extent."""
-    shape = [extent for other, extent in enumerate(x.shape) if other != axis]
-    return reshape(mb, piece(mb, x, axis, index, index + 1), shape)
+def pick(mb: Emit, x: Var, axis: int, index: Extent) -> Var:
+    """``x[index]`` along ``axis``, which disappears; 0 <= index < extent, which may be dynamic."""
+    if fixed_extent(index) is None:
+        return take(mb, x, mb.sizes.scalar(index), axis)
+    return mb.squeeze(x=piece(mb, x, axis, index, index + 1), axes=[axis])
 
 
 def concat(mb: Emit, values: Sequence[Var], axis: int) -> Var:
@@ -76,7 +86,7 @@ def take(mb: Emit, x: Var, indices: Any, axis: int) -> Var:
 
     Args:
         indices: A MIL value or an int array, non-negative: from iOS17 on gather counts negative
-            indices as out of bounds.
+            indices as out of bounds. Of rank 0, the axis disappears.
     """
     if isinstance(indices, np.ndarray):
         indices = indices.astype(np.int32)
@@ -84,7 +94,17 @@ def take(mb: Emit, x: Var, indices: Any, axis: int) -> Var:
     return mb.cast(result, mil_type(x))
 
 
-def fill(mb: Emit, shape: Sequence[int], value: Any, dtype: str) -> Var:
-    """A constant of one number, stored once whatever the shape. ``dtype`` is a MIL type."""
+def fill(mb: Emit, shape: Sequence[Extent], value: Any, dtype: str) -> Var:
+    """A constant of one number, stored once whatever the shape, whose extents may be dynamic.
+
+    ``dtype`` is a MIL type.
+    """
     scalar = mb.const(value, dtype)
-    return mb.fill(shape=list(shape), value=scalar) if shape else scalar
+    return mb.fill(shape=mb.sizes.vector(shape), value=scalar) if shape else scalar
+
+
+def fill_like(mb: Emit, x: Var, value: Any) -> Var:
+    """One number in the shape and type of ``x``."""
+    if all(fixed_extent(extent) is not None for extent in x.shape):
+        return fill(mb, x.shape, value, mil_type(x))
+    return mb.fill(shape=mb.shape(x=x), value=mb.const(value, x))

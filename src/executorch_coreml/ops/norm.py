@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.checks import one_of, only_first_result
 from executorch_coreml.ops.emit import Emit, Var, mil_type
+from executorch_coreml.ops.moves import reshape
 from executorch_coreml.ops.rule import FLOAT, Family
 from executorch_coreml.ops.weights import (
     fixed,
@@ -21,7 +23,7 @@ from executorch_coreml.ops.weights import (
 )
 
 aten = torch.ops.aten
-rules = Family()
+rules = Family(dynamic=True)
 
 AFFINE = ("weight", "bias")
 
@@ -174,15 +176,15 @@ def group_norm(mb: Emit, call: Call) -> Any:
     mil = layer_type(mb, call, *AFFINE)
     groups = call["group"] if "group" in call.args else call["num_groups"]
     x = mb.var(call["input"], mil)
-    shape = [int(extent) for extent in x.shape]
-    split = mb.reshape(x=x, shape=[shape[0], groups, -1])
+    shape = call.shape("input")
+    split = reshape(mb, x, [shape[0], groups, prod(shape[1:]) // groups])
     epsilon = floor_epsilon(mb, float(call["eps"]), mil)
-    out = mb.reshape(x=mb.layer_norm(x=split, axes=[2], epsilon=epsilon), shape=shape)
+    out = reshape(mb, mb.layer_norm(x=split, axes=[2], epsilon=epsilon), shape)
     out = scale_channels(mb, out, call["weight"], call["bias"])
     return _results(call, mb.cast(out, mb.type_of(call.outs[0].dtype)))
 
 
-@rules(aten.instance_norm.default, types=FLOAT)
+@rules(aten.instance_norm.default, types=FLOAT, dynamic=False)
 def instance_norm(mb: Emit, call: Call) -> Any:
     return own_statistics(mb, call) if call["use_input_stats"] else batch_norm(mb, call)
 
@@ -191,6 +193,7 @@ def instance_norm(mb: Emit, call: Call) -> Any:
     aten._native_batch_norm_legit.no_stats,
     types=FLOAT,
     checks=[one_of("training", True), only_first_result],
+    dynamic=False,
 )
 def own_statistics(mb: Emit, call: Call) -> Any:
     """Instance norm, and batch norm that has no running statistics.

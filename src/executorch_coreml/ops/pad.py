@@ -16,6 +16,7 @@ from executorch_coreml.ops.checks import constant, one_of
 from executorch_coreml.ops.emit import Var, mil_type
 from executorch_coreml.ops.moves import concat, fill, piece, take
 from executorch_coreml.ops.rule import Family
+from executorch_coreml.ops.sizes import expression, fixed_extent
 
 if TYPE_CHECKING:
     from executorch_coreml.ops.emit import Emit
@@ -25,6 +26,7 @@ rules = Family()
 
 Pairs = list[tuple[int, int]]
 
+CONSTANT = (None, "constant")  # the mode of an op that has none, and its name
 _REPEATING = ("reflect", "replicate", "circular")  # MIL has the first two, under the same names
 
 
@@ -38,10 +40,12 @@ def _flat(pairs: Pairs) -> list[int]:
     return [amount for pair in pairs for amount in pair]
 
 
-def _constant(mb: Emit, x: Var, pairs: Pairs, value: Any, dtype: torch.dtype) -> Var:
+def _constant(mb: Emit, call: Call, pairs: Pairs, value: Any) -> Var:
+    x, shape, dtype = mb.var(call["self"]), call.shape("self"), call.out.dtype
     for axis, (before, after) in enumerate(pairs):
-        extent = x.shape[axis]
-        x = piece(mb, x, axis, max(-before, 0), extent + min(after, 0))
+        if min(before, after) < 0:
+            stop = expression(shape[axis]) + min(after, 0)
+            x = piece(mb, x, axis, max(-before, 0), stop)
     pairs = [(max(before, 0), max(after, 0)) for before, after in pairs]
     if not any(_flat(pairs)):
         return x
@@ -88,22 +92,40 @@ def _repeated(mb: Emit, x: Var, pairs: Pairs, mode: str) -> Var:
     return x
 
 
-@rules(aten.constant_pad_nd.default, checks=[constant("pad"), constant("value")], moves_data=True)
+def _floats_or_fixed(call: Call) -> str | None:
+    """The padding of a dynamic shape is of floats"""
+    dynamic = any(fixed_extent(extent) is None for extent in call.shape("self"))
+    if not dynamic or (call.out.dtype.is_floating_point and call.args.get("mode") in CONSTANT):
+        return None
+    return "integers, and other than constant padding, need a fixed shape"
+
+
+@rules(
+    aten.constant_pad_nd.default,
+    checks=[constant("pad"), constant("value"), _floats_or_fixed],
+    moves_data=True,
+    dynamic=True,
+)
 def constant_pad_nd(mb: Emit, call: Call) -> Var:
-    x, pairs = mb.var(call["self"]), _pairs(call["pad"], call.rank("self"))
-    return _constant(mb, x, pairs, call["value"], call.out.dtype)
+    return _constant(mb, call, _pairs(call["pad"], call.rank("self")), call["value"])
 
 
 @rules(
     aten.pad.default,
-    checks=[constant("pad"), constant("value"), one_of("mode", "constant", *_REPEATING)],
+    checks=[
+        constant("pad"),
+        constant("value"),
+        one_of("mode", "constant", *_REPEATING),
+        _floats_or_fixed,
+    ],
     moves_data=True,
+    dynamic=True,
 )
 def pad(mb: Emit, call: Call) -> Var:
-    x, pairs = mb.var(call["self"]), _pairs(call["pad"], call.rank("self"))
+    pairs = _pairs(call["pad"], call.rank("self"))
     if call["mode"] == "constant":
-        return _constant(mb, x, pairs, call["value"] or 0, call.out.dtype)
-    return _repeated(mb, x, pairs, call["mode"])
+        return _constant(mb, call, pairs, call["value"] or 0)
+    return _repeated(mb, mb.var(call["self"]), pairs, call["mode"])
 
 
 @rules(

@@ -16,9 +16,10 @@ from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.checks import dtype_of
 from executorch_coreml.ops.emit import Emit, Var, mil_type
 from executorch_coreml.ops.rule import FLOAT, INT, Family
+from executorch_coreml.ops.sizes import fixed_extent
 
 aten = torch.ops.aten
-rules = Family()
+rules = Family(dynamic=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +60,36 @@ def _windows(call: Call, spatial: int) -> Windows:
     dilation = per_axis(call.args.get("dilation", 1))
     sizes = call.shape("self")[-spatial:]
     outs = tuple(call.outs[0].shape[-spatial:])
-    ends = tuple(
-        max(p, (o - 1) * s + d * (k - 1) + 1 - size - p)
-        for o, s, d, k, size, p in zip(outs, stride, dilation, kernel, sizes, padding, strict=True)
-    )
+    # Without ceil_mode no window ends beyond the padding, whatever the extents.
+    ends = padding
+    if call["ceil_mode"]:
+        ends = tuple(
+            max(p, (o - 1) * s + d * (k - 1) + 1 - size - p)
+            for o, s, d, k, size, p in zip(
+                outs, stride, dilation, kernel, sizes, padding, strict=True
+            )
+        )
     return Windows(kernel, stride, padding, dilation, ends, sizes, outs)
+
+
+def _placed(call: Call) -> str | None:
+    """The spatial extents are fixed if the window positions matter: ceil_mode, dilation, indices"""
+    shape = call.shape("self")[-1 - _spatial(call) :]
+    dynamic = any(fixed_extent(extent) is None for extent in shape)
+    dilation = call.args.get("dilation", 1)
+    dilated = set(dilation if isinstance(dilation, (list, tuple)) else [dilation]) - {1}
+    if not dynamic or not (call["ceil_mode"] or dilated or call.reads(1)):
+        return None
+    return "ceil_mode, dilation and indices need fixed spatial extents"
+
+
+def _adapted(call: Call) -> str | None:
+    """The spatial extents are fixed, or averaged to one"""
+    spatial = _spatial(call)
+    fixed = all(fixed_extent(extent) is not None for extent in call.shape("self")[-spatial:])
+    outs = {fixed_extent(extent) for extent in call.outs[0].shape[-spatial:]}
+    averaged = outs == {1} and isinstance(call.out, torch.Tensor)
+    return None if fixed or averaged else "windows that adapt need fixed spatial extents"
 
 
 def _spatial(call: Call) -> int:
@@ -130,8 +156,9 @@ def _max_and_where(mb: Emit, x: Var, positions: list[list[list[int]]]) -> tuple[
     ]
     widest = max(map(len, windows))
     table = np.array([w + w[-1:] * (widest - len(w)) for w in windows], np.int32)
-    shape = [*x.shape[:2], *map(len, positions)]
-    flat = mb.reshape(x=x, shape=[*x.shape[:2], math.prod(sizes)])
+    channels = int(x.shape[1])
+    shape = [-1, channels, *map(len, positions)]
+    flat = mb.reshape(x=x, shape=[-1, channels, math.prod(sizes)])
     picked = mb.gather(x=flat, indices=table, axis=2)
     first = mb.reduce_argmax(x=picked, axis=3, keep_dims=False)
     start = mb.const(np.arange(len(windows)) * widest, "int32")
@@ -145,10 +172,12 @@ for _n, _max, _indices, _adaptive_max in (
     (2, aten.max_pool2d, aten.max_pool2d_with_indices, aten.adaptive_max_pool2d),
     (3, aten.max_pool3d, aten.max_pool3d_with_indices, aten.adaptive_max_pool3d),
 ):
-    rules(_max.default, types=FLOAT)(max_pool)
+    rules(_max.default, types=FLOAT, checks=[_placed])(max_pool)
     if _indices is not None:
-        rules(_indices.default, types=FLOAT | INT, checks=[FLOAT_INPUT])(max_pool)
-    rules(_adaptive_max.default, types=FLOAT | INT, checks=[FLOAT_INPUT])(adaptive_max_pool)
+        rules(_indices.default, types=FLOAT | INT, checks=[FLOAT_INPUT, _placed])(max_pool)
+    rules(_adaptive_max.default, types=FLOAT | INT, checks=[FLOAT_INPUT, _adapted])(
+        adaptive_max_pool
+    )
 
 
 # -- average -------------------------------------------------------------------------------------
@@ -192,10 +221,9 @@ def adaptive_avg_pool(mb: Emit, call: Call) -> Var:
     spatial = _spatial(call)
     x, added = batched(mb, mb.var(call["self"]), spatial)
     outs = tuple(call.out.shape[-spatial:])
-    even = _even(call.shape("self")[-spatial:], outs)
     if set(outs) == {1}:
         x = mb.reduce_mean(x=x, axes=list(range(2, 2 + spatial)), keep_dims=True)
-    elif even:
+    elif even := _even(call.shape("self")[-spatial:], outs):
         x = mb.avg_pool(x=x, kernel_sizes=even, strides=even, pad_type="valid")
     else:
         for axis, out in enumerate(outs):
@@ -210,8 +238,10 @@ for _n, _average, *_adaptive_average in (
     (2, aten.avg_pool2d, aten.adaptive_avg_pool2d, aten._adaptive_avg_pool2d),
     (3, aten.avg_pool3d, aten.adaptive_avg_pool3d, aten._adaptive_avg_pool3d),
 ):
-    rules(_average.default, types=FLOAT)(avg_pool)
-    rules(*(op.default for op in _adaptive_average), types=FLOAT)(adaptive_avg_pool)
+    rules(_average.default, types=FLOAT, checks=[_placed])(avg_pool)
+    rules(*(op.default for op in _adaptive_average), types=FLOAT, checks=[_adapted])(
+        adaptive_avg_pool
+    )
 
 
 # -- adaptive windows ----------------------------------------------------------------------------

@@ -14,10 +14,11 @@ from executorch_coreml.ops.emit import FP16_MAX, Emit, Var, mil_type
 from executorch_coreml.ops.moves import reshape
 from executorch_coreml.ops.precision import LARGE, compute_type, keep_fp32, result
 from executorch_coreml.ops.rule import FLOAT, INT, Family, Lower
+from executorch_coreml.ops.sizes import largest
 from executorch_coreml.ops.transcendental import log, raised
 
 aten = torch.ops.aten
-rules = Family()
+rules = Family(dynamic=True)
 
 SQUARES = "squares of values beyond 255 overflow fp16"
 
@@ -32,9 +33,9 @@ def _keep(call: Call) -> bool:
     return bool(call.args.get("keepdim", False))
 
 
-def _count(call: Call) -> int:
-    """How many elements go into one of the result."""
-    return math.prod(call.shape("self")[axis] for axis in _axes(call))
+def _most(call: Call) -> int:
+    """How many elements go into one of the result, at most."""
+    return math.prod(largest(call.shape("self")[axis]) for axis in _axes(call))
 
 
 def _reduce(mb: Emit, op: str, x: Var, axes: list[int], keep: bool) -> Var:
@@ -44,8 +45,8 @@ def _reduce(mb: Emit, op: str, x: Var, axes: list[int], keep: bool) -> Var:
 
 def _accumulator(mb: Emit, call: Call) -> str:
     """The MIL type to sum in. Some compute units accumulate in the type of the operand."""
-    if _count(call) > LARGE and call.out.dtype in FLOAT:
-        return keep_fp32(mb, call.out.dtype, f"a sum of {_count(call)} values")
+    if _most(call) > LARGE and call.out.dtype in FLOAT:
+        return keep_fp32(mb, call.out.dtype, f"a sum of {_most(call)} values")
     return compute_type(mb, call, call.out.dtype, "self")
 
 
@@ -70,8 +71,9 @@ def prod(mb: Emit, call: Call) -> Var:
 @rules(aten.cumsum.default)
 def cumsum(mb: Emit, call: Call) -> Var:
     shape = call.shape("self")
-    if shape and shape[call.dim()] > LARGE and call.out.dtype in FLOAT:
-        kind = keep_fp32(mb, call.out.dtype, f"a running sum of {shape[call.dim()]} values")
+    count = largest(shape[call.dim()]) if shape else 1
+    if count > LARGE and call.out.dtype in FLOAT:
+        kind = keep_fp32(mb, call.out.dtype, f"a running sum of {count} values")
     else:
         kind = compute_type(mb, call, call.out.dtype, "self")
     x = mb.var(call["self"], kind)
@@ -102,7 +104,7 @@ def _position(mb: Emit, op: str, call: Call) -> Var:
     x = mb.var(call["self"])
     x = mb.cast(x, "int32") if mil_type(x) == "bool" else x
     if call["dim"] is None or not x.shape:
-        count = math.prod(x.shape)
+        count = math.prod(call.shape("self"))
         found = mb.op(op, x=reshape(mb, x, [count]), axis=0, keep_dims=True)
         shape = [1] * call.rank("self") if _keep(call) else []
         return reshape(mb, found, shape)
@@ -153,10 +155,14 @@ rules(aten.all.default, aten.all.dim, aten.all.dims, in_range=True)(_quantifier(
 def _variance(mb: Emit, call: Call) -> Var:
     """In two passes: the mean, then the mean square of what is apart from it."""
     x = mb.var(call["self"], keep_fp32(mb, call.out.dtype, SQUARES))
-    axes, count = _axes(call), _count(call)
+    axes = _axes(call)
     apart = mb.sub(x=x, y=_reduce(mb, "reduce_mean", x, axes, True))
     total = _reduce(mb, "reduce_sum", mb.mul(x=apart, y=apart), axes, _keep(call))
-    return mb.real_div(x=total, y=float(max(count - _correction(call), 0)))
+    count = mb.sizes.scalar(math.prod(call.shape("self")[axis] for axis in axes))
+    if isinstance(count, int):
+        return mb.real_div(x=total, y=float(max(count - _correction(call), 0)))
+    freedom = mb.sub(x=mb.cast(count, mil_type(total)), y=float(_correction(call)))
+    return mb.real_div(x=total, y=mb.maximum(x=freedom, y=0.0))
 
 
 def _correction(call: Call) -> float:

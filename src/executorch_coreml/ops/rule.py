@@ -22,6 +22,7 @@ import torch
 
 from executorch_coreml.ops.bounds import beyond_int32
 from executorch_coreml.ops.call import Call
+from executorch_coreml.ops.sizes import fixed_extent, inexpressible
 from executorch_coreml.options import Target
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Rule:
         moves_data: The op computes nothing (reshape, slice, ...): no reason to make a delegate.
         in_range: Operands in the range of a narrow dtype cannot make a result outside it, so that
             nothing need be wrapped. Ops that move data are like that unless they say otherwise.
+        dynamic: The lowering holds for extents that only run time knows.
         where: ``file:line`` of the lowering.
     """
 
@@ -70,6 +72,7 @@ class Rule:
     since: Target
     moves_data: bool
     in_range: bool
+    dynamic: bool
     where: str
 
     @property
@@ -98,13 +101,21 @@ class Rule:
             return reason + _INSTEAD.get(tensor.dtype, "")
         if tensor.dim() > MAX_RANK:
             return f"{what} has rank {tensor.dim()}; Core ML allows at most {MAX_RANK}"
-        if not all(isinstance(extent, int) for extent in tensor.shape):
-            return f"{what} has a dynamic shape {tuple(tensor.shape)}"
-        if 0 in tensor.shape:
+        if unfit := self._extent_reason(what, tensor):
+            return unfit
+        if any(fixed_extent(extent) == 0 for extent in tensor.shape):
             return f"{what} is empty: its shape is {tuple(tensor.shape)}"
         if tensor.layout is not torch.strided:
             return f"{what} has layout {tensor.layout}; only strided tensors can be delegated"
         return None
+
+    def _extent_reason(self, what: str, tensor: torch.Tensor) -> str | None:
+        unknown = [extent for extent in tensor.shape if fixed_extent(extent) is None]
+        if not unknown:
+            return None
+        if not self.dynamic:
+            return f"{what} has the dynamic shape {tuple(tensor.shape)}; this op needs a fixed one"
+        return next((f"{what}: {r}" for extent in unknown if (r := inexpressible(extent))), None)
 
 
 def _dtype(dtype: torch.dtype) -> str:
@@ -116,10 +127,15 @@ def _dtypes(dtypes: Iterable[torch.dtype]) -> str:
 
 
 class Family:
-    """The rules of one file. Calling it gives a decorator that adds a row per overload."""
+    """The rules of one file. Calling it gives a decorator that adds a row per overload.
 
-    def __init__(self) -> None:
+    Args:
+        dynamic: Whether its rules take dynamic shapes, unless a row says otherwise.
+    """
+
+    def __init__(self, *, dynamic: bool = False) -> None:
         self.rows: list[Rule] = []
+        self._dynamic = dynamic
 
     def __call__(
         self,
@@ -129,14 +145,25 @@ class Family:
         since: Target = Target.iOS15,
         moves_data: bool = False,
         in_range: bool | None = None,
+        dynamic: bool | None = None,
     ) -> Callable[[Lower], Lower]:
         def add(lower: Lower) -> Lower:
             code = lower.__code__
             where = f"{code.co_filename}:{code.co_firstlineno}"
-            kept = moves_data if in_range is None else in_range
             for op in ops:
-                row = Rule(op, lower, tuple(checks), types, since, moves_data, kept, where)
-                self.rows.append(row)
+                self.rows.append(
+                    Rule(
+                        op=op,
+                        lower=lower,
+                        checks=tuple(checks),
+                        types=types,
+                        since=since,
+                        moves_data=moves_data,
+                        in_range=moves_data if in_range is None else in_range,
+                        dynamic=self._dynamic if dynamic is None else dynamic,
+                        where=where,
+                    )
+                )
             return lower
 
         return add

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,21 +15,21 @@ from executorch_coreml.ops.emit import Var
 from executorch_coreml.ops.moves import (
     broadcast,
     concat,
+    fill,
     pick,
     piece,
     reshape,
     transpose,
 )
 from executorch_coreml.ops.rule import Family
+from executorch_coreml.ops.sizes import Extent, expression, fixed_extent, maximum
 
 if TYPE_CHECKING:
     from executorch_coreml.ops.emit import Emit
 
 aten = torch.ops.aten
 dim_order = torch.ops.dim_order_ops
-rules = Family()
-
-Mask: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
+rules = Family(dynamic=True)
 
 
 def _default_layout(call: Call) -> str | None:
@@ -100,23 +100,34 @@ def expand(mb: Emit, call: Call) -> Var:
     return broadcast(mb, mb.var(call["self"]), call.out.shape)
 
 
-@rules(
-    aten.slice.Tensor,
-    aten.slice_copy.Tensor,
-    checks=[constant("start"), constant("end"), constant("step")],
-    moves_data=True,
-)
+@rules(aten.slice.Tensor, aten.slice_copy.Tensor, checks=[constant("step")], moves_data=True)
 def slice_tensor(mb: Emit, call: Call) -> Var:
-    axis = call.dim()
-    wanted = slice(call["start"], call["end"], call["step"])
-    start, stop, step = wanted.indices(call.shape("self")[axis])
+    axis, step = call.dim(), call["step"]
+    start = _from_front(call["start"] or 0, call.shape("self")[axis])
+    stop = start + (expression(call.out.shape[axis]) - 1) * step + 1
     return piece(mb, mb.var(call["self"]), axis, start, stop, step)
 
 
-@rules(aten.select.int, aten.select_copy.int, checks=[constant("index")], moves_data=True)
+def _from_front(index: Extent, extent: Extent) -> Extent:
+    """An index that may count from the end, counted from the front, as slices clamp it."""
+    place, end = expression(index), expression(extent)
+    if not fixed_extent(place) or place > 0:
+        return place
+    return maximum(end + place, 0)
+
+
+@rules(aten.select.int, aten.select_copy.int, moves_data=True)
 def select(mb: Emit, call: Call) -> Var:
     axis = call.dim()
-    return pick(mb, mb.var(call["self"]), axis, call["index"] % call.shape("self")[axis])
+    place = _from_front(call["index"], call.shape("self")[axis])
+    return pick(mb, mb.var(call["self"]), axis, place)
+
+
+def _known_pieces(call: Call) -> str | None:
+    """The pieces have extents that are known when compiling."""
+    axis = call.dim()
+    dynamic = any(fixed_extent(out.shape[axis]) is None for out in call.outs)
+    return f"it splits axis {axis}, whose extent is dynamic" if dynamic else None
 
 
 @rules(
@@ -126,6 +137,7 @@ def select(mb: Emit, call: Call) -> Var:
     aten.split_with_sizes.default,
     aten.split_with_sizes_copy.default,
     aten.unsafe_split_with_sizes.default,
+    checks=[_known_pieces],
     moves_data=True,
 )
 def split(mb: Emit, call: Call) -> tuple[Var, ...]:
@@ -163,8 +175,10 @@ def copy(mb: Emit, call: Call) -> Var:
 @rules(aten.repeat.default, moves_data=True)
 def repeat(mb: Emit, call: Call) -> Var:
     x, reps = mb.var(call["self"]), call["repeats"]
-    x = reshape(mb, x, [1] * (len(reps) - len(x.shape)) + list(x.shape))
-    return x if all(rep == 1 for rep in reps) else mb.tile(x=x, reps=list(reps))
+    if missing := len(reps) - len(x.shape):
+        x = mb.expand_dims(x=x, axes=list(range(missing)))
+    once = all(fixed_extent(rep) == 1 for rep in reps)
+    return x if once else mb.tile(x=x, reps=mb.sizes.vector(reps))
 
 
 @rules(aten.repeat_interleave.self_int, moves_data=True)
@@ -186,7 +200,7 @@ def flip(mb: Emit, call: Call) -> Var:
     return mb.reverse(x=x, axes=axes) if axes else x
 
 
-@rules(aten.roll.default, checks=[constant("shifts")], moves_data=True)
+@rules(aten.roll.default, checks=[constant("shifts")], moves_data=True, dynamic=False)
 def roll(mb: Emit, call: Call) -> Var:
     x, shifts, dims = mb.var(call["self"]), call["shifts"], call["dims"]
     if not dims:
@@ -205,7 +219,7 @@ def tril(mb: Emit, call: Call) -> Var:
     diagonal = call["diagonal"]
     if diagonal >= 0:
         return mb.band_part(x=mb.var(call["self"]), lower=-1, upper=diagonal)
-    return _masked(mb, call, _lower(call, diagonal))
+    return _masked(mb, call, _triangle(mb, call, below=True, diagonal=diagonal))
 
 
 @rules(aten.triu.default, checks=[constant("diagonal")], moves_data=True)
@@ -213,15 +227,21 @@ def triu(mb: Emit, call: Call) -> Var:
     diagonal = call["diagonal"]
     if diagonal <= 0:
         return mb.band_part(x=mb.var(call["self"]), lower=-diagonal, upper=-1)
-    return _masked(mb, call, ~_lower(call, diagonal - 1))
+    return _masked(mb, call, _triangle(mb, call, below=False, diagonal=diagonal))
 
 
-def _lower(call: Call, diagonal: int) -> Mask:
+def _triangle(mb: Emit, call: Call, below: bool, diagonal: int) -> Any:
+    """A mask of the part below (or above) a diagonal that ``band_part`` cannot leave out."""
     rows, columns = call.out.shape[-2:]
-    return np.tri(rows, columns, diagonal).astype(np.bool_)
+    if fixed_extent(rows) is not None and fixed_extent(columns) is not None:
+        lower = np.tri(rows, columns, diagonal - (not below)).astype(np.bool_)
+        return lower if below else ~lower
+    ones = fill(mb, (rows, columns), 1.0, "fp32")
+    below_it, above_it = (-1 - diagonal, -1) if below else (-1, diagonal - 1)
+    return mb.equal(x=mb.band_part(x=ones, lower=below_it, upper=above_it), y=0.0)
 
 
-def _masked(mb: Emit, call: Call, keep: Mask) -> Var:
-    """Zero where ``keep`` does not hold: ``band_part`` cannot leave the main diagonal out."""
+def _masked(mb: Emit, call: Call, keep: Any) -> Var:
+    """Zero where ``keep`` does not hold."""
     x = mb.var(call["self"])
     return mb.select(cond=keep, a=x, b=mb.const(0, x))

@@ -13,12 +13,12 @@ import torch
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.checks import fits_int32
 from executorch_coreml.ops.emit import Emit, Var, mil_type
-from executorch_coreml.ops.moves import fill
+from executorch_coreml.ops.moves import fill_like
 from executorch_coreml.ops.precision import compute_type, result
 from executorch_coreml.ops.rule import ANY, FLOAT, INT, Family, Lower
 
 aten = torch.ops.aten
-rules = Family()
+rules = Family(dynamic=True)
 
 
 def _of_float(formula: str | Lower) -> Lower:
@@ -176,7 +176,7 @@ def power_by_number(mb: Emit, call: Call) -> Var:
 def raised(mb: Emit, x: Var, exponent: float) -> Var:
     """``x`` to a power known now."""
     if exponent == 0:
-        return fill(mb, x.shape, 1, mil_type(x))
+        return fill_like(mb, x, 1)
     if exponent == int(exponent) and abs(exponent) <= MAX_MULTIPLIED:
         base = x if exponent > 0 else reciprocal(mb, x)
         return _multiplied(mb, base, abs(int(exponent)))

@@ -31,6 +31,7 @@ from executorch_coreml.ops.bounds import NUMBER
 from executorch_coreml.ops.call import Call, normalise
 from executorch_coreml.ops.refused import why_not
 from executorch_coreml.ops.rule import INT
+from executorch_coreml.ops.sizes import inexpressible, is_size
 from executorch_coreml.options import CompileOptions, Target
 from executorch_coreml.partition.buffers import mutated_buffers
 from executorch_coreml.partition.report import Decision, Report
@@ -158,6 +159,8 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
 
     def _refuse(self, node: Node) -> str | None:
         """Why the node must stay outside, judged by itself."""
+        if is_size(node):
+            return inexpressible(node)
         if node.target is operator.getitem:
             return self._refuse(Call(node)["input"])
         op = normalise(node.target)
@@ -253,7 +256,8 @@ def _cannot_cross(node: Node, target: Target) -> str | None:
     if isinstance(value, (tuple, list)):
         return None  # its getitems cross instead
     if not isinstance(value, torch.Tensor):
-        return f"is a {type(value).__name__}, not a tensor"
+        what = "a size" if is_size(node) else f"a {type(value).__name__}"
+        return f"is {what}; only tensors cross into Core ML"
     if border_type(value.dtype, target) is None:
         name = str(value.dtype).removeprefix("torch.")
         return f"has dtype {name}, which the delegate does not take"
@@ -261,7 +265,7 @@ def _cannot_cross(node: Node, target: Target) -> str | None:
 
 
 def _moves_data(node: Node) -> bool:
-    if node.target is operator.getitem:
+    if node.target is operator.getitem or is_size(node):
         return True
     op = normalise(node.target)
     return op in TABLE and TABLE[op].moves_data and op not in _decomposable()

@@ -1,0 +1,79 @@
+"""Dynamic extents at the border: how inputs of flexible shape are declared to Core ML.
+
+An extent that torch.export made dynamic becomes a ``RangeDim`` with the exported bounds. Inside
+the program a symbol of MIL, named after PyTorch's expression, stands for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.fx import Node
+from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
+
+from executorch_coreml.errors import UnsupportedOp
+from executorch_coreml.location import locate
+from executorch_coreml.ops.sizes import INT32_MAX, Extent, expression, fixed_extent, mil_name
+
+
+def mil_shape(value: torch.Tensor) -> tuple[Any, ...]:
+    """The shape an input is declared with; rank 0 crosses as shape [1]."""
+    return tuple(_mil_extent(extent) for extent in value.shape) or (1,)
+
+
+def _mil_extent(extent: Extent) -> Any:
+    from coremltools.converters.mil.mil.program import Symbol, k_used_symbols
+
+    if (number := fixed_extent(extent)) is not None:
+        return number
+    name = mil_name(extent)
+    return k_used_symbols.get(name) or Symbol(name)
+
+
+def flexible(node: Node, ranges: Mapping[Any, Any]) -> Any | None:
+    """The input as coremltools' ``TensorType`` with a range per dynamic extent, if it has any.
+
+    Raises:
+        UnsupportedOp: An extent has no upper bound, which Core ML and ExecuTorch's memory planning
+            both need.
+    """
+    import coremltools as ct
+
+    shape = node.meta["val"].shape
+    if all(fixed_extent(extent) is not None for extent in shape):
+        return None
+    dims = [_dim(node, axis, extent, ranges) for axis, extent in enumerate(shape)]
+    return ct.TensorType(name=node.name, shape=ct.Shape(dims))
+
+
+def _dim(node: Node, axis: int, extent: Extent, ranges: Mapping[Any, Any]) -> Any:
+    import coremltools as ct
+
+    if (number := fixed_extent(extent)) is not None:
+        return number
+    low, high = bounds(extent, ranges)
+    if high is None:
+        raise UnsupportedOp(
+            f"axis {axis} of input {node.name} has no upper bound",
+            location=str(locate(node)),
+            hint=f"export it with torch.export.Dim(name, min={low}, max=...)",
+        )
+    example = extent.node.hint if isinstance(extent, torch.SymInt) else None
+    return ct.RangeDim(low, high, default=min(max(example or low, low), high))
+
+
+def bounds(extent: Extent, ranges: Mapping[Any, Any]) -> tuple[int, int | None]:
+    """Smallest and largest value of an extent; None if it has no upper bound.
+
+    Decomposing a program turns a minimum of 1 into 2 (torch 2.13, its specialisation of 0 and 1),
+    so a symbol that starts at 2 is taken to start at 1.
+    """
+    given = {
+        symbol: ValueRanges(1, known.upper) if known.lower == 2 else known
+        for symbol, known in ranges.items()
+    }
+    found = bound_sympy(expression(extent), given)
+    high = int(found.upper) if found.upper.is_Integer and found.upper <= INT32_MAX else None
+    return max(int(found.lower), 1), high

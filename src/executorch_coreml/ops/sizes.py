@@ -1,0 +1,204 @@
+"""Extents that only run time knows, as MIL values.
+
+torch.export gives such an extent as a ``SymInt``: an expression over symbols, each of which is an
+extent of some input. A delegate cannot be handed such a number (only tensors cross its border), so
+it computes the expression from the shapes of its own inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import sympy
+import torch
+from torch.fx import Node
+from torch.utils._sympy.functions import CleanDiv, FloorDiv, Max, Min, Mod, PythonMod
+
+from executorch_coreml.errors import LoweringError
+
+if TYPE_CHECKING:
+    from executorch_coreml.ops.emit import Emit, Var
+
+# A number, a SymInt, the node that computes one, or its expression.
+Extent: TypeAlias = Any
+
+INT32_MAX = 2**31 - 1  # Core ML counts extents in int32
+
+_FOLDS = {
+    sympy.Add: "add",
+    sympy.Mul: "mul",
+    Max: "maximum",
+    sympy.Max: "maximum",
+    Min: "minimum",
+    sympy.Min: "minimum",
+}
+_MIL_PREFIX = "extent "
+_DIVISIONS = (FloorDiv, CleanDiv)
+_REMAINDERS = (Mod, PythonMod)
+
+
+def expression(extent: Extent) -> sympy.Expr:
+    """The extent as sympy sees it; one that is fixed is a number."""
+    if type(extent) is int:
+        return extent
+    value = extent.meta["val"] if isinstance(extent, Node) else extent
+    return value.node.expr if isinstance(value, torch.SymInt) else sympy.sympify(value)
+
+
+def fixed_extent(extent: Extent) -> int | None:
+    """The extent, torch's or MIL's, if it is known when compiling."""
+    if isinstance(extent, (int, np.integer)):
+        return int(extent)
+    found = expression(extent)
+    return int(found) if isinstance(found, int) or found.is_Integer else None
+
+
+def largest(extent: Extent) -> int:
+    """The most that an extent can be; one without an upper bound counts as int32's largest."""
+    if (number := fixed_extent(extent)) is not None:
+        return number
+    upper = extent.node.shape_env.bound_sympy(expression(extent)).upper
+    return min(int(upper), INT32_MAX) if upper.is_Integer else INT32_MAX
+
+
+def maximum(*extents: Extent) -> sympy.Expr:
+    return Max(*map(expression, extents))  # type: ignore[no-untyped-call]
+
+
+def mil_name(extent: Extent) -> str:
+    """The name of the MIL symbol that stands for a dynamic extent of an input."""
+    return f"{_MIL_PREFIX}{expression(extent)}"
+
+
+def same(shape: Sequence[Extent], other: Sequence[Extent]) -> bool:
+    """Whether two shapes, PyTorch's or MIL's, are known to be equal."""
+    return [_canonical(extent) for extent in shape] == [_canonical(extent) for extent in other]
+
+
+def _canonical(extent: Extent) -> int | str:
+    number = fixed_extent(extent)
+    return str(expression(extent)).removeprefix(_MIL_PREFIX) if number is None else number
+
+
+def is_size(node: Node) -> bool:
+    """Whether a node computes an extent. Nothing is emitted for it: its expression says it all."""
+    return node.op == "call_function" and isinstance(node.meta.get("val"), (int, torch.SymInt))
+
+
+def inexpressible(extent: Extent) -> str | None:
+    """Why an extent has no MIL form, or None if it has one."""
+    for part in sympy.preorder_traversal(sympy.sympify(expression(extent))):
+        power = part.is_Pow and part.exp.is_Integer and part.exp > 0
+        known = part.func in (*_FOLDS, *_DIVISIONS, *_REMAINDERS)
+        if not (part.is_Integer or part.is_Symbol or power or known):
+            return f"the extent {expression(extent)} is more than integer arithmetic on extents"
+    return None
+
+
+class Sizes:
+    """The extents of one function.
+
+    Args:
+        mb: What emits.
+        inputs: Each input as declared, with PyTorch's shape of it.
+    """
+
+    def __init__(self, mb: Emit, inputs: Sequence[tuple[Var, Sequence[Extent]]]):
+        self._mb = mb
+        self._sources = _sources(inputs)
+        self._shapes: dict[str, Var] = {}
+        self._made: dict[sympy.Expr, Var] = {}
+
+    def scalar(self, extent: Extent) -> int | Var:
+        """The extent as a number, or as an int32 MIL value of rank 0."""
+        if (number := fixed_extent(extent)) is not None:
+            return number
+        found = expression(extent)
+        if found not in self._made:
+            self._made[found] = self._emit(found)
+        return self._made[found]
+
+    def vector(self, extents: Sequence[Extent]) -> list[int] | Var:
+        """A shape: numbers if all are fixed, else an int32 MIL value of rank 1."""
+        parts = [self.scalar(extent) for extent in extents]
+        if all(isinstance(part, int) for part in parts):
+            return parts
+        values = [
+            np.array([part], np.int32)
+            if isinstance(part, int)
+            else self._mb.expand_dims(x=part, axes=[0])
+            for part in parts
+        ]
+        return self._mb.concat(values=values, axis=0) if len(values) > 1 else values[0]
+
+    def shape(self, extents: Sequence[Extent]) -> list[int] | Var:
+        """A shape to reshape to: one unknown extent is -1, which MIL works out by itself."""
+        numbers = [fixed_extent(extent) for extent in extents]
+        if numbers.count(None) <= 1:
+            return [-1 if number is None else number for number in numbers]
+        return self.vector(extents)
+
+    def _emit(self, found: sympy.Expr) -> Var:
+        if found.is_Symbol:
+            return self._symbol(found)
+        mb, args = self._mb, found.args
+        if found.is_Pow:
+            return reduce(lambda x, y: mb.mul(x=x, y=y), [self.scalar(args[0])] * int(args[1]))
+        parts = [self._operand(part) for part in args]
+        if found.func in _FOLDS:
+            op = _FOLDS[found.func]
+            return reduce(lambda x, y: mb.op(op, x=x, y=y), parts)
+        if found.func in _DIVISIONS:
+            return mb.floor_div(x=parts[0], y=parts[1])
+        if found.func in _REMAINDERS:
+            whole = mb.floor_div(x=parts[0], y=parts[1])
+            return mb.sub(x=parts[0], y=mb.mul(x=whole, y=parts[1]))
+        raise LoweringError(f"no MIL form of the extent {found}")
+
+    def _operand(self, part: sympy.Expr) -> Var:
+        made = self.scalar(part)
+        return self._mb.const(made, "int32") if isinstance(made, int) else made
+
+    def _symbol(self, symbol: sympy.Symbol) -> Var:
+        """Read from the input that has it, which may be ``scale * symbol + offset``."""
+        if symbol not in self._sources:
+            raise LoweringError(f"the extent {symbol} belongs to no input of the delegate")
+        mb, (var, axis, scale, offset) = self._mb, self._sources[symbol]
+        if var.name not in self._shapes:
+            self._shapes[var.name] = mb.shape(x=var)
+        extent = mb.gather(x=self._shapes[var.name], indices=axis, axis=0)
+        if offset:
+            extent = mb.sub(x=extent, y=offset)
+        return extent if scale == 1 else mb.floor_div(x=extent, y=scale)
+
+
+Source: TypeAlias = tuple[Any, int, int, int]  # (input, axis, scale, offset)
+
+
+def _sources(
+    inputs: Sequence[tuple[Var, Sequence[Extent]]],
+) -> Mapping[sympy.Symbol, Source]:
+    """Where each symbol can be read; an extent that is the symbol itself is preferred."""
+    found: dict[sympy.Symbol, Source] = {}
+    for var, shape in inputs:
+        for axis, extent in enumerate(shape):
+            for symbol, scale, offset in _linear(sympy.sympify(expression(extent))):
+                plain = (scale, offset) == (1, 0)
+                if symbol not in found or (plain and found[symbol][2:] != (1, 0)):
+                    found[symbol] = (var, axis, scale, offset)
+    return found
+
+
+def _linear(found: sympy.Expr) -> list[tuple[sympy.Symbol, int, int]]:
+    """(symbol, scale, offset) if the extent is scale * symbol + offset."""
+    if len(found.free_symbols) != 1:
+        return []
+    (symbol,) = found.free_symbols
+    offset = found.subs(symbol, 0)
+    scale = sympy.expand(found - offset).coeff(symbol)
+    linear = sympy.expand(found - scale * symbol - offset) == 0
+    integers = scale.is_Integer and offset.is_Integer and scale > 0
+    return [(symbol, int(scale), int(offset))] if linear and integers else []
