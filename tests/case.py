@@ -61,6 +61,7 @@ class Reject:
     covers: Any
     reason: str
     options: dict[str, Any] = field(default_factory=dict)
+    dynamic: tuple[Any, ...] | None = None  # torch.export's dynamic_shapes, one per input
 
 
 def _generator(shape: Sequence[int]) -> torch.Generator:
@@ -96,11 +97,16 @@ class Function(torch.nn.Module):
         return self.fn(*args)
 
 
-def export(fn: Callable[..., Any], inputs: tuple[Any, ...]) -> torch.export.ExportedProgram:
+def export(
+    fn: Callable[..., Any], inputs: tuple[Any, ...], dynamic: tuple[Any, ...] | None = None
+) -> torch.export.ExportedProgram:
+    """``dynamic``: per input, the dynamic axes as torch.export takes them."""
     module = fn if isinstance(fn, torch.nn.Module) else Function(fn)
+    # A Function has one parameter, *args.
+    shapes = dynamic if dynamic is None or module is fn else (dynamic,)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.export.export(module.eval(), inputs, strict=False)
+        return torch.export.export(module.eval(), inputs, dynamic_shapes=shapes, strict=False)
 
 
 def lower(
@@ -155,7 +161,7 @@ def assert_close(got: Any, expected: torch.Tensor, rtol: float, atol: float, wha
 
 
 def run_reject(reject: Reject) -> None:
-    program = export(reject.fn, reject.inputs)
+    program = export(reject.fn, reject.inputs, reject.dynamic)
     _, partitioner = lower(program, beyond_edge=(reject.covers,), **reject.options)
     reasons = {d.location.op: d.reason for d in partitioner.report.refused}
     assert str(reject.covers) in reasons, f"{reject.covers} was delegated"

@@ -14,7 +14,7 @@ from executorch.runtime import Runtime
 from torch import Tensor, nn
 from torch.export import Dim
 
-from case import FP16, FP32, Function, assert_close, flat, lower, randn
+from case import FP16, FP32, assert_close, export, flat, lower, randn
 
 BATCH, TIME = Dim("batch", min=1, max=6), Dim("time", min=4, max=10)
 SIZES = {"batch": (1, 3, 6), "time": (4, 6, 10)}
@@ -139,10 +139,7 @@ ROWS = [
 @pytest.mark.parametrize("precision", [FP32, FP16], ids=("fp32", "fp16"))
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
 def test_dynamic(row: Row, precision: Any) -> None:
-    module = row.fn if isinstance(row.fn, nn.Module) else Function(row.fn)
-    example = row.make(3, 6)
-    axes = row.axes if isinstance(row.fn, nn.Module) else (row.axes,)
-    program = torch.export.export(module, example, dynamic_shapes=axes, strict=False)
+    program = export(row.fn, row.make(3, 6), row.axes)
     lowered, partitioner = lower(program, precision)
     assert not partitioner.report.refused, str(partitioner.report)
     assert partitioner.report.delegates == 1

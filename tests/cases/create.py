@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch.export import Dim
 
 from case import Case, Reject, randbool, randint, randn
 
@@ -114,5 +115,13 @@ ROWS: list[Case | Reject] = [
         (randn(3), torch.tensor(2.0)),
         covers=aten.scalar_tensor.default,
         reason="s is computed at run time",
+    ),
+    Reject(
+        "arange-dynamic-start",
+        lambda x: torch.arange(x.shape[0], 2 * x.shape[0]) + x,
+        (randn(6),),
+        covers=aten.arange.start_step,
+        reason="start is computed at run time",
+        dynamic=({0: Dim("n", min=3, max=8)},),
     ),
 ]

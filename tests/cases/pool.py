@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch.export import Dim
 from torch.nn import functional as F
 
 from case import Case, Reject, randint, randn
@@ -183,5 +184,21 @@ ROWS: list[Case | Reject] = [
         (randint(1, 2, 6, 6),),
         aten.max_pool2d_with_indices.default,
         "int64",
+    ),
+    Reject(
+        "dynamic-dilation",
+        lambda x: F.max_pool2d(x, 3, 1, dilation=2),
+        (randn(1, 2, 7, 7),),
+        covers=aten.max_pool2d_with_indices.default,
+        reason="need fixed spatial extents",
+        dynamic=({2: Dim("n", min=6, max=9)},),
+    ),
+    Reject(
+        "dynamic-adaptive",
+        lambda x: F.adaptive_avg_pool2d(x, 2),
+        (randn(1, 2, 7, 7),),
+        covers=aten._adaptive_avg_pool2d.default,
+        reason="need fixed spatial extents",
+        dynamic=({2: Dim("n", min=5, max=9)},),
     ),
 ]

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from executorch_coreml.errors import UnsupportedOp
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.checks import one_of
 from executorch_coreml.ops.emit import FP16_MAX, SENTINEL, SENTINEL_FP16, Emit, Var, mil_type
@@ -45,30 +46,33 @@ def _lowest(mil: str) -> float:
     return -SENTINEL_FP16 if mil == "fp16" else -SENTINEL
 
 
-def _fixed_heads(call: Call) -> str | None:
-    """The width, and with enable_gqa the number of heads, is fixed"""
-    axes = (-1, -3) if call["enable_gqa"] else (-1,)
-    shapes = [call.shape(name) for name in ("query", "key", "value")]
-    if all(fixed_extent(shape[axis]) is not None for shape in shapes for axis in axes):
-        return None
-    return "the width of queries and the number of heads must be fixed"
+def _fixed(call: Call, name: str, axis: int) -> int:
+    """An extent that decides what is emitted."""
+    if (extent := fixed_extent(call.shape(name)[axis])) is None:
+        raise UnsupportedOp(
+            f"axis {axis} of {name} has a dynamic extent",
+            location=str(call.location),
+            hint="export the model with a fixed width and number of heads",
+        )
+    return extent
 
 
 @rules(
     aten.scaled_dot_product_attention.default,
     types=FLOAT | BOOL,
-    checks=[one_of("dropout_p", 0.0), _fixed_heads],
+    checks=[one_of("dropout_p", 0.0)],
     dynamic=True,
 )
 def attention(mb: Emit, call: Call) -> Var:
     mil = mb.type_of(call.out.dtype)
     query, key, value = (mb.var(call[name], mil) for name in ("query", "key", "value"))
-    width = call.shape("query")[-1]
+    width = _fixed(call, "query", -1)
     scale = 1 / math.sqrt(width) if call["scale"] is None else float(call["scale"])
     mask = _mask(mb, call, mil)
     fused = _fused(call)
-    shared = call.shape("query")[-3] // call.shape("key")[-3] if call["enable_gqa"] else 1
-    if call["enable_gqa"] and (fused or call.shape("key")[-3] != call.shape("value")[-3]):
+    heads = [_fixed(call, n, -3) if call["enable_gqa"] else 1 for n in ("query", "key", "value")]
+    shared = heads[0] // heads[1]
+    if (fused and shared > 1) or heads[1] != heads[2]:
         key, value = (_repeat_heads(mb, call, x, n) for x, n in ((key, "key"), (value, "value")))
         shared = 1
     if fused:

@@ -18,6 +18,7 @@ from executorch.exir.passes import dim_order_ops_registry  # noqa: F401  (define
 from torch.fx import Node
 
 from executorch_coreml.ops.call import Call
+from executorch_coreml.ops.sizes import largest
 
 aten = torch.ops.aten
 dim_order_ops = torch.ops.dim_order_ops
@@ -160,8 +161,8 @@ def _remainder(call: Call, of: Of) -> Range:
 def _count(call: Call) -> int:
     """How many elements go into one of the result of a reduction."""
     if "dim" not in call.args or not call.rank("self"):
-        return prod(call.shape("self"))
-    return prod(call.shape("self")[axis] for axis in call.dims())
+        return prod(map(largest, call.shape("self")))
+    return prod(largest(call.shape("self")[axis]) for axis in call.dims())
 
 
 def _sum(call: Call, of: Of) -> Range:
@@ -173,7 +174,7 @@ def _prod(call: Call, of: Of) -> Range:
 
 
 def _place(call: Call, of: Of) -> Range:
-    return 0, prod(call.shape("self")) - 1
+    return 0, prod(map(largest, call.shape("self"))) - 1
 
 
 def _arange(call: Call, of: Of) -> Range:

@@ -22,14 +22,6 @@ aten = torch.ops.aten
 rules = Family(dynamic=True)
 
 
-def _numbers(call: Call) -> str | None:
-    """Every argument is a number: the result is known when compiling."""
-    for name, given in call.args.items():
-        if isinstance(given, (Node, torch.SymInt, torch.SymFloat)):
-            return f"{name} is computed at run time; it must be a constant"
-    return None
-
-
 def _filled(mb: Emit, call: Call, value: Any) -> Var:
     number = torch.full((), value, dtype=call.out.dtype).numpy()
     dtype = mb.type_of(call.out.dtype)
@@ -113,11 +105,11 @@ def scalar_tensor(mb: Emit, call: Call) -> Var:
     return known(mb, call)
 
 
+@rules(aten.eye.default, checks=[constant("n")], moves_data=True, dynamic=False)
+@rules(aten.eye.m, checks=[constant("n"), constant("m")], moves_data=True, dynamic=False)
 @rules(
-    aten.eye.default,
-    aten.eye.m,
     aten.linspace.default,
-    checks=[_numbers],
+    checks=[constant("start"), constant("end"), constant("steps")],
     moves_data=True,
     dynamic=False,
 )

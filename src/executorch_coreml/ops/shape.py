@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -123,13 +124,6 @@ def select(mb: Emit, call: Call) -> Var:
     return pick(mb, mb.var(call["self"]), axis, place)
 
 
-def _known_pieces(call: Call) -> str | None:
-    """The pieces have extents that are known when compiling."""
-    axis = call.dim()
-    dynamic = any(fixed_extent(out.shape[axis]) is None for out in call.outs)
-    return f"it splits axis {axis}, whose extent is dynamic" if dynamic else None
-
-
 @rules(
     aten.split.Tensor,
     aten.split_copy.Tensor,
@@ -137,13 +131,20 @@ def _known_pieces(call: Call) -> str | None:
     aten.split_with_sizes.default,
     aten.split_with_sizes_copy.default,
     aten.unsafe_split_with_sizes.default,
-    checks=[_known_pieces],
     moves_data=True,
 )
 def split(mb: Emit, call: Call) -> tuple[Var, ...]:
     x, axis = mb.var(call["self"]), call.dim()
-    sizes = [out.shape[axis] for out in call.outs]
-    return (x,) if len(sizes) == 1 else mb.split(x=x, split_sizes=sizes, axis=axis)
+    extents = [out.shape[axis] for out in call.outs]
+    if len(extents) == 1:
+        return (x,)
+    sizes = [fixed_extent(extent) for extent in extents]
+    if None not in sizes:
+        return tuple(mb.split(x=x, split_sizes=sizes, axis=axis))
+    ends = list(accumulate(expression(extent) for extent in extents))
+    return tuple(
+        piece(mb, x, axis, start, end) for start, end in zip([0, *ends], ends, strict=False)
+    )
 
 
 @rules(aten.unbind.int, aten.unbind_copy.int, moves_data=True)
