@@ -39,8 +39,12 @@ def command(containing: str, as_json: bool, as_markdown: bool) -> None:
     if as_markdown:
         click.echo(markdown(rows, refused), nl=False)
     elif as_json:
-        both = {"delegated": rows, "refused": refused}
-        print_json({kind: [asdict(row) for row in part] for kind, part in both.items()})
+        print_json(
+            {
+                "delegated": [asdict(row) for row in rows],
+                "refused": [asdict(row) for row in refused],
+            }
+        )
     else:
         print_table(COLUMNS, [row.cells() for row in rows])
         if refused:

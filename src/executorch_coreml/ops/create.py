@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from executorch.exir.passes import dim_order_ops_registry  # noqa: F401  (defines dim_order_ops)
 from torch.fx import Node
 
 from executorch_coreml.ops.call import Call
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from executorch_coreml.ops.emit import Emit
 
 aten = torch.ops.aten
+dim_order_ops = torch.ops.dim_order_ops
 rules = Family()
 
 
@@ -66,6 +68,8 @@ def fill_scalar(mb: Emit, call: Call) -> Var:
     aten.empty_strided.default,
     aten.new_empty.default,
     aten.new_empty_strided.default,
+    aten.empty_permuted.default,
+    dim_order_ops._empty_dim_order.default,
     moves_data=True,
 )
 def zeros(mb: Emit, call: Call) -> Var:
@@ -86,6 +90,11 @@ def ones(mb: Emit, call: Call) -> Var:
     aten.eye.default,
     aten.eye.m,
     aten.linspace.default,
+    aten.tril_indices.default,
+    aten.triu_indices.default,
+    aten.kaiser_window.default,
+    aten.kaiser_window.periodic,
+    aten.kaiser_window.beta,
     checks=[_numbers],
     moves_data=True,
 )

@@ -113,6 +113,13 @@ def slice_tensor(mb: Emit, call: Call) -> Var:
     return piece(mb, mb.var(call["self"]), axis, start, stop, step)
 
 
+@rules(aten.narrow_copy.default, checks=[constant("start"), constant("length")], moves_data=True)
+def narrow(mb: Emit, call: Call) -> Var:
+    axis = call.dim()
+    start = call["start"] % call.shape("self")[axis]
+    return piece(mb, mb.var(call["self"]), axis, start, start + call["length"])
+
+
 @rules(aten.select.int, aten.select_copy.int, checks=[constant("index")], moves_data=True)
 def select(mb: Emit, call: Call) -> Var:
     axis = call.dim()
