@@ -163,8 +163,6 @@ ROWS_OF_SIZES = torch.stack([torch.zeros(8), randn(8), randn(8) * 1e-3, randn(8)
 GRID_3D = uniform(1, 2, 3, 4, 3, low=-1, high=1)
 
 INT8_CROSSES = "has dtype int8, which the delegate does not take"
-NO_RULE = "no rule lowers this op"
-NO_KERNEL = "ExecuTorch has no kernel for it"
 NONZERO = {"aten.nonzero.default": "the shape of its result depends on values"}
 NONZERO_BROKEN = "ExecuTorch 1.5.1 lays nonzero's rows out as columns"
 
@@ -255,8 +253,7 @@ COREMLTOOLS = [
     Row("CT#2726", "logsumexp_-inf", lambda x: torch.logsumexp(x, -1), (torch.full((2, 3), -INF),)),
     Row("CT#2726", "log_softmax", lambda x: F.log_softmax(x, -1), (randn(3, 40) * 40,)),
     Row("CT#2726", "logcumsumexp", lambda x: torch.logcumsumexp(x, -1), (X,),
-        {"aten.logcumsumexp.default": NO_RULE}, beyond_edge=(aten.logcumsumexp.default,),
-        broken=NO_KERNEL),
+        beyond_edge=(aten.logcumsumexp.default,)),
     Row("CT#2821", "rms_norm_eps", nn.RMSNorm(8, eps=1e-6), (ROWS_OF_SIZES,)),
     Row("CT#2821", "rms_norm_zero_row", nn.RMSNorm(8), (ROWS_OF_SIZES,)),
     Row("CT#2585", "rms_norm_weight", seeded(nn.RMSNorm, 64), (randn(3, 64) * 400,)),
@@ -309,8 +306,7 @@ COREMLTOOLS = [
     Row("CT#2638", "masked_scatter", lambda x, y: x.masked_scatter(x > 0, y), (X, randn(12))),
     Row("CT#2638", "ior", ior, (X,)),
     Row("CT#2638", "grid_sample_3d", lambda x, g: F.grid_sample(x, g, align_corners=False),
-        (VOLUME[:1], GRID_3D), {"aten.grid_sampler_3d.default": NO_RULE},
-        beyond_edge=(aten.grid_sampler_3d.default,), broken=NO_KERNEL),
+        (VOLUME[:1], GRID_3D)),
     Row("CT#2638", "bicubic", lambda x: F.interpolate(x, scale_factor=2, mode="bicubic"), (IMAGE,)),
     Row("CT#2638", "bicubic_corners",
         lambda x: F.interpolate(x, (7, 3), mode="bicubic", align_corners=True), (IMAGE,)),

@@ -132,6 +132,17 @@ SOFTMAX = [
 
 BIG = 2**40
 
+RANDOM = [
+    Case("rrelu", torch.nn.RReLU().eval(), (X,), aten.rrelu_with_noise_functional.default),
+    Reject(
+        "rrelu_training",
+        lambda x: F.rrelu(x, training=True),
+        (X,),
+        aten.rrelu_with_noise_functional.default,
+        "training must be one of False",
+    ),
+]
+
 REJECTED = [
     Reject("hardtanh_wide_min", lambda x: F.hardtanh(x, -BIG, 3), (torch.tensor([1, 2]),),
            aten.hardtanh.default, "min_val is"),
@@ -140,4 +151,4 @@ REJECTED = [
     Reject("relu_double", F.relu, (X.double(),), aten.relu.default, "float64"),
 ]  # fmt: skip
 
-ROWS = joined([*ACTIVATIONS, *ARGUMENTS, *SOFTMAX, *MASKS, *REJECTED])
+ROWS = joined([*ACTIVATIONS, *ARGUMENTS, *SOFTMAX, *MASKS, *RANDOM, *REJECTED])

@@ -124,4 +124,28 @@ ROWS: list[Case | Reject] = [
         reason="start is computed at run time",
         dynamic=({0: Dim("n", min=3, max=8)},),
     ),
+    Case(
+        "empty-filled",
+        lambda x: torch.empty(3).fill_(2) * x + torch.empty_like(x).fill_(1),
+        (randn(3),),
+        covers=(),
+    ),
+    Case(
+        "empty-strided",
+        lambda x: torch.empty_strided((3,), (1,)) * 0 + x,
+        (randn(3),),
+        covers=aten.empty_strided.default,
+    ),
+    Case(
+        "triangle-indices",
+        lambda x: x[torch.tril_indices(3, 3)[0]] + torch.triu_indices(3, 3)[1],
+        (randint(3),),
+        covers=(aten.tril_indices.default, aten.triu_indices.default),
+    ),
+    Case(
+        "kaiser-window",
+        lambda x: x * torch.kaiser_window(7),
+        (randn(7),),
+        covers=aten.kaiser_window.default,
+    ),
 ]

@@ -250,4 +250,56 @@ ROWS: list[Case | Reject] = [
         covers=INDEX,
         reason="dynamic shape",
     ),
+    Case(
+        "kthvalue",
+        lambda x: tuple(x.kthvalue(2, 1)),
+        (randn(3, 5, 2),),
+        covers=aten.kthvalue.default,
+    ),
+    Case(
+        "kthvalue-rank0",
+        lambda x: tuple((x + 1).kthvalue(1)),
+        (torch.tensor(2.0),),
+        covers=aten.kthvalue.default,
+    ),
+    *(
+        Case(
+            f"bucketize-{right}",
+            lambda x, b, right=right: torch.bucketize(x, b, right=right),
+            (torch.tensor([[-9.0, -1, -0.5], [0, 1, float("nan")]]), torch.tensor([-1.0, 0, 0, 1])),
+            covers=aten.bucketize.Tensor,
+        )
+        for right in (False, True)
+    ),
+    Case(
+        "bucketize-int32",
+        lambda x, b: torch.bucketize(x, b, out_int32=True),
+        (torch.arange(-3, 4), torch.tensor([-1, 2])),
+        covers=aten.bucketize.Tensor,
+    ),
+    Case(
+        "searchsorted-rows",
+        lambda x, b: torch.searchsorted(b, x),
+        (randn(2, 3), randn(2, 5).sort(-1)[0]),
+        covers=aten.searchsorted.Tensor,
+    ),
+    Case(
+        "searchsorted-side",
+        lambda x, b: torch.searchsorted(b, x, side="right"),
+        (torch.arange(6.0).reshape(2, 3), torch.tensor([1.0, 2, 2, 4])),
+        covers=aten.searchsorted.Tensor,
+    ),
+    Case(
+        "searchsorted-number",
+        lambda b: torch.searchsorted(b, 2),
+        (torch.tensor([1.0, 2, 2, 4]),),
+        covers=aten.searchsorted.Scalar,
+    ),
+    Reject(
+        "searchsorted-sorter",
+        lambda x, b: torch.searchsorted(b, x, sorter=b.argsort()),
+        (randn(3), randn(5)),
+        covers=aten.searchsorted.Tensor,
+        reason="sorter is not supported",
+    ),
 ]

@@ -155,4 +155,22 @@ ROWS: list[Case | Reject] = [
         aten.baddbmm.default,
     ),
     Reject("integer product", torch.mm, (randint(2, 3), randint(3, 2)), aten.mm.default, "int64"),
+    Case(
+        "addbmm",
+        lambda x, a, b: torch.addbmm(x, a, b, beta=0.5, alpha=2),
+        (randn(3), randn(2, 4, 5), randn(2, 5, 3)),
+        aten.addbmm.default,
+    ),
+    Case(
+        "addmv",
+        lambda x, a, b: torch.addmv(x, a, b, beta=0.5, alpha=2),
+        (randn(4), randn(4, 5), randn(5)),
+        aten.addmv.default,
+    ),
+    Case(
+        "nn.Bilinear",
+        torch.nn.Bilinear(3, 4, 5),
+        (randn(2, 3), randn(2, 4)),
+        aten._trilinear.default,
+    ),
 ]

@@ -223,4 +223,24 @@ ROWS: list[Case | Reject] = [
         aten.native_layer_norm.default,
         "only the first",
     ),
+    *(
+        Case(
+            f"batch_norm in training {shape}",
+            lambda x, w, b, m, v: aten._native_batch_norm_legit_functional(
+                x, w, b, m, v, True, 0.1, 1e-5
+            ),
+            (randn(*shape) * 50 + 300, randn(3), randn(3), randn(3), randn(3).abs()),
+            aten._native_batch_norm_legit_functional.default,
+        )
+        for shape in ((4, 3), (2, 3, 4, 5))
+    ),
+    Reject(
+        "batch_norm functional in eval mode",
+        lambda x, m, v: aten._native_batch_norm_legit_functional(
+            x, None, None, m, v, False, 0.1, 1e-5
+        )[0],
+        (randn(4, 3), randn(3), randn(3).abs()),
+        aten._native_batch_norm_legit_functional.default,
+        "training must be one of True",
+    ),
 ]

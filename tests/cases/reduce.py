@@ -184,9 +184,20 @@ LOG_SUMS = [
          aten.logsumexp.default),
 ]  # fmt: skip
 
+PAIRS = [
+    Case("var_mean", lambda x: torch.var_mean(x, 1), (randn(3, 40) + 300,),
+         aten.var_mean.correction),
+    Case("var_mean_one_read", lambda x: torch.var_mean(x, 1)[1], (randn(3, 4),),
+         aten.var_mean.correction),
+    Case("std_mean", lambda x: torch.std_mean(x, unbiased=True), (randn(3, 40),),
+         aten.std_mean.default),
+    Case("std_mean_correction", lambda x: torch.std_mean(x, 1, correction=0, keepdim=True),
+         (randn(3, 40),), aten.std_mean.correction),
+]  # fmt: skip
+
 REJECTED = [
     Reject("amax_double", torch.amax, (X.double(),), aten.amax.default, "float64"),
     Reject("var_double", torch.var, (X.double(),), aten.var.correction, "allowed: float16"),
 ]
 
-ROWS = joined([*SUMS, *EXTREMA, *TRUTH, *SPREAD, *NORMS, *LOG_SUMS, *REJECTED])
+ROWS = joined([*SUMS, *EXTREMA, *TRUTH, *SPREAD, *NORMS, *LOG_SUMS, *PAIRS, *REJECTED])

@@ -35,11 +35,6 @@ TO = {
 }
 
 
-def _grid(*shape):
-    """Points that fp16 holds exactly, within the image and around it."""
-    return torch.round(randn(*shape, scale=0.8) * 64) / 64
-
-
 ROWS: list[Case | Reject] = [
     *(
         Case(
@@ -112,29 +107,5 @@ ROWS: list[Case | Reject] = [
             ("upsample_linear1d", ([5], False)),
             ("_upsample_bilinear2d_aa", ([3, 4], False)),
         ]
-    ),
-    *(
-        Case(
-            f"grid_sampler {mode} {padding} align_corners={corners}",
-            lambda x, grid, m=mode, p=padding, c=corners: F.grid_sample(x, grid, m, p, c),
-            (randn(*IMAGES[2]), _grid(2, 4, 3, 2)),
-            aten.grid_sampler.default,
-        )
-        for mode in ("bilinear", "nearest")
-        for padding in ("zeros", "border", "reflection")
-        for corners in (False, True)
-    ),
-    Case(
-        "grid_sampler_2d",
-        lambda x, grid: aten.grid_sampler_2d(x, grid, 0, 0, False),
-        (randn(*IMAGES[2]), _grid(2, 4, 3, 2)),
-        aten.grid_sampler_2d.default,
-    ),
-    Reject(
-        "grid_sampler bicubic",
-        lambda x, grid: F.grid_sample(x, grid, mode="bicubic", align_corners=False),
-        (randn(*IMAGES[2]), _grid(2, 4, 3, 2)),
-        aten.grid_sampler_2d.default,
-        "interpolation_mode must be one of",
     ),
 ]

@@ -190,4 +190,48 @@ ROWS: list[Case | Reject] = [
         (randn(3, 4), randn(12)),
         covers=aten.masked_scatter.default,
     ),
+    *(
+        Case(
+            f"index-reduce-{reduce}-{include}",
+            lambda x, i, y, r=reduce, s=include: x.index_reduce(1, i, y, r, include_self=s),
+            (randn(2, 4, 3), torch.tensor([1, 1, 3]), randn(2, 3, 3)),
+            covers=aten.index_reduce.default,
+        )
+        for reduce in ("prod", "mean", "amax", "amin")
+        for include in (True, False)
+    ),
+    Reject(
+        "index-reduce-mean-int",
+        lambda x, i, y: x.index_reduce(0, i, y, "mean"),
+        (randint(3, 2), torch.tensor([1, 1]), randint(2, 2)),
+        covers=aten.index_reduce.default,
+        reason="'mean' of integers",
+    ),
+    Case(
+        "put",
+        lambda x, i, y: x.put(i, y),
+        (randn(3, 4), torch.tensor([[0, -1], [5, 7]]), randn(2, 2)),
+        covers=aten.put.default,
+    ),
+    Case(
+        "put-accumulate",
+        lambda x, i, y: x.put(i, y, accumulate=True),
+        (randint(3, 4), torch.tensor([5, 5, 0]), randint(3)),
+        covers=aten.put.default,
+    ),
+    *(
+        Case(
+            f"diagonal-scatter-{offset}-{first}-{second}",
+            lambda x, y, o=offset, a=first, b=second: x.diagonal_scatter(y, o, a, b) + 1,
+            (randn(*shape), randn(*source)),
+            covers=aten.diagonal_scatter.default,
+        )
+        for shape, source, offset, first, second in (
+            ((4, 4), (4,), 0, 0, 1),
+            ((3, 5), (3,), 1, 0, 1),
+            ((5, 3), (2,), -3, 0, 1),
+            ((5, 2, 3), (2, 2), 1, 2, 0),
+            ((2, 3, 4), (2, 2), -1, 1, 2),
+        )
+    ),
 ]

@@ -176,6 +176,15 @@ DIRECT = [
     )
 ]
 
+NARROWED = [
+    Case(
+        "narrow-copy",
+        lambda x: torch.narrow_copy(x, 1, -3, 2) + 1,
+        (randn(2, 5),),
+        covers=aten.narrow_copy.default,
+    ),
+]
+
 REJECTS = [
     Reject(
         "clone-channels-last",
@@ -208,4 +217,4 @@ REJECTS = [
     ),
 ]
 
-ROWS: list[Case | Reject] = [*VIEWS, *AXES, *PARTS, *JOINS, *OTHERS, *DIRECT, *REJECTS]
+ROWS: list[Case | Reject] = [*VIEWS, *AXES, *PARTS, *JOINS, *OTHERS, *DIRECT, *NARROWED, *REJECTS]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from executorch_coreml.ops import (
     activation,
     attention,
+    bits,
     conv,
     convert,
     create,
@@ -18,8 +19,11 @@ from executorch_coreml.ops import (
     random,
     reduce,
     resize,
+    sample,
+    scan,
     scatter,
     shape,
+    special,
     transcendental,
     window,
 )
@@ -29,6 +33,7 @@ TABLE = merge(
     [
         activation.rules,
         attention.rules,
+        bits.rules,
         conv.rules,
         convert.rules,
         create.rules,
@@ -42,8 +47,11 @@ TABLE = merge(
         random.rules,
         reduce.rules,
         resize.rules,
+        sample.rules,
+        scan.rules,
         scatter.rules,
         shape.rules,
+        special.rules,
         transcendental.rules,
         window.rules,
     ]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from executorch_coreml.ops.call import Call
-from executorch_coreml.ops.checks import fits_int32
+from executorch_coreml.ops.checks import fits_int32, one_of, only_first_result
 from executorch_coreml.ops.elementwise import limit
 from executorch_coreml.ops.emit import Emit, Var, mil_type
 from executorch_coreml.ops.precision import LARGE, compute_type, keep_fp32, result
@@ -68,6 +68,19 @@ def _hard_sigmoid(mb: Emit, x: Var) -> Var:
 @rules(aten.leaky_relu.default, types=FLOAT)
 def leaky_relu(mb: Emit, call: Call) -> Var:
     return mb.leaky_relu(x=mb.var(call["self"]), alpha=float(call["negative_slope"]))
+
+
+@rules(
+    aten.rrelu_with_noise.default,
+    aten.rrelu_with_noise_functional.default,
+    types=FLOAT,
+    checks=[one_of("training", False), only_first_result],
+)
+def rrelu(mb: Emit, call: Call) -> Any:
+    """Outside training the slope is the middle of the range it is drawn from."""
+    slope = (float(call["lower"]) + float(call["upper"])) / 2
+    value = mb.leaky_relu(x=mb.var(call["self"]), alpha=slope)
+    return (value, None) if isinstance(call.out, (tuple, list)) else value
 
 
 @rules(aten.prelu.default, aten._prelu_kernel.default, types=FLOAT)

@@ -15,7 +15,7 @@ from torch.fx import Node
 
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.rule import NARROW, Check
-from executorch_coreml.ops.sizes import fixed_extent
+from executorch_coreml.ops.sizes import fixed_extent, inexpressible, is_size
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 
@@ -63,6 +63,20 @@ def constant(name: str) -> Check:
         items = given if isinstance(given, (list, tuple)) else (given,)
         if any(isinstance(item, (Node, torch.SymInt, torch.SymFloat)) for item in items):
             return f"{name} is computed at run time; it must be a constant"
+        return None
+
+    return check
+
+
+def constant_or_size(name: str) -> Check:
+    """The argument is known when compiling, or comes from the shapes of inputs."""
+
+    @says(f"{name} is a constant or comes from a shape")
+    def check(call: Call) -> str | None:
+        given = call[name]
+        for item in given if isinstance(given, (list, tuple)) else (given,):
+            if isinstance(item, Node) and not (is_size(item) and inexpressible(item) is None):
+                return f"{name} is computed at run time; it must be a constant or a size"
         return None
 
     return check

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from executorch.exir.passes import dim_order_ops_registry  # noqa: F401  (defines dim_order_ops)
 from torch.fx import Node
 
 from executorch_coreml.ops.call import Call
-from executorch_coreml.ops.checks import constant, fits_int32
+from executorch_coreml.ops.checks import constant, constant_or_size, fits_int32
 from executorch_coreml.ops.emit import Var, fits_fp16
 from executorch_coreml.ops.moves import fill
 from executorch_coreml.ops.rule import INT, Family
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from executorch_coreml.ops.emit import Emit
 
 aten = torch.ops.aten
+dim_order_ops = torch.ops.dim_order_ops
 rules = Family(dynamic=True)
 
 
@@ -59,6 +61,8 @@ def fill_scalar(mb: Emit, call: Call) -> Var:
     aten.empty_strided.default,
     aten.new_empty.default,
     aten.new_empty_strided.default,
+    aten.empty_permuted.default,
+    dim_order_ops._empty_dim_order.default,
     moves_data=True,
 )
 def zeros(mb: Emit, call: Call) -> Var:
@@ -98,7 +102,7 @@ def arange(mb: Emit, call: Call) -> Var:
     return mb.cast(numbers, mb.type_of(call.out.dtype))
 
 
-@rules(aten.scalar_tensor.default, moves_data=True)
+@rules(aten.scalar_tensor.default, checks=[constant_or_size("s")], moves_data=True)
 def scalar_tensor(mb: Emit, call: Call) -> Var:
     if isinstance(call["s"], Node):
         return mb.cast(mb.sizes.scalar(call["s"]), mb.type_of(call.out.dtype))
@@ -110,6 +114,15 @@ def scalar_tensor(mb: Emit, call: Call) -> Var:
 @rules(
     aten.linspace.default,
     checks=[constant("start"), constant("end"), constant("steps")],
+    moves_data=True,
+    dynamic=False,
+)
+@rules(
+    aten.tril_indices.default,
+    aten.triu_indices.default,
+    aten.kaiser_window.default,
+    aten.kaiser_window.periodic,
+    aten.kaiser_window.beta,
     moves_data=True,
     dynamic=False,
 )

@@ -223,13 +223,12 @@ def _logical(op: str) -> Lower:
     return lower
 
 
-for _op, _bitwise, _mil in (
-    (aten.logical_and, aten.bitwise_and, "logical_and"),
-    (aten.logical_or, aten.bitwise_or, "logical_or"),
-    (aten.logical_xor, aten.bitwise_xor, "logical_xor"),
+for _op, _mil in (
+    (aten.logical_and, "logical_and"),
+    (aten.logical_or, "logical_or"),
+    (aten.logical_xor, "logical_xor"),
 ):
     rules(_op.default)(_logical(_mil))
-    rules(_bitwise.Tensor, _bitwise.Scalar, types=BOOL)(_logical(_mil))
 
 
 @rules(aten.logical_not.default)
@@ -237,16 +236,10 @@ def logical_not(mb: Emit, call: Call) -> Var:
     return mb.logical_not(x=truth(mb, call["self"]))
 
 
-@rules(aten.bitwise_not.default, types=INT | BOOL)
-def bitwise_not(mb: Emit, call: Call) -> Var:
-    """Two's complement: ~x is -1 - x."""
-    x = mb.var(call["self"])
-    return mb.logical_not(x=x) if mil_type(x) == "bool" else mb.sub(x=mb.const(-1, x), y=x)
-
-
-@rules(aten.isnan.default, types=FLOAT | BOOL)
+@rules(aten.isnan.default)
 def isnan(mb: Emit, call: Call) -> Var:
     x = mb.var(call["self"])
+    x = mb.cast(x, "int32") if mil_type(x) == "bool" else x
     return mb.not_equal(x=x, y=x)
 
 

@@ -189,14 +189,14 @@ class Indexed:
             return sum(terms[1:], np.asarray(terms[0]))
         total = None
         for node, extent, stride in zip(self.nodes, extents, strides, strict=True):
-            term = _from_front(mb, mb.var(node), extent)
+            term = from_front(mb, mb.var(node), extent)
             if stride != 1:
                 term = mb.mul(x=term, y=stride)
             total = term if total is None else mb.add(x=total, y=term)
         return total
 
 
-def _from_front(mb: Emit, index: Var, extent: int) -> Var:
+def from_front(mb: Emit, index: Var, extent: int) -> Var:
     """Negative indices counted from the front: gather and scatter take none from iOS17 on."""
     negative = mb.less(x=index, y=0)
     return mb.select(cond=negative, a=mb.add(x=index, y=extent), b=index)
@@ -269,3 +269,51 @@ def median(mb: Emit, call: Call) -> Any:
         reshape(mb, piece(mb, part, axis, middle - 1, middle), call.outs[0].shape) for part in found
     )
     return (values, indices) if "dim" in call.args else values
+
+
+@rules(aten.kthvalue.default, types=FLOAT | INT, in_range=True)
+def kthvalue(mb: Emit, call: Call) -> tuple[Var, Var]:
+    """The last of the k smallest, and where it stands."""
+    x, axis, k = mb.var(call["self"]), call.dim(), call["k"]
+    x = reshape(mb, x, x.shape or [1])
+    values, indices = (
+        reshape(mb, piece(mb, part, axis, k - 1, k), call.outs[0].shape)
+        for part in mb.topk(x=x, k=k, axis=axis, ascending=True)
+    )
+    return values, indices
+
+
+def _no_sorter(call: Call) -> str | None:
+    """The sequence itself is sorted: there is no sorter."""
+    return None if call.args.get("sorter") is None else "sorter is not supported; sort beforehand"
+
+
+def _searched_dtypes(call: Call) -> tuple[torch.dtype, torch.dtype]:
+    sequence = call.dtype("boundaries" if "boundaries" in call.args else "sorted_sequence")
+    value = call["self"]
+    return sequence, value.meta["val"].dtype if isinstance(value, Node) else sequence
+
+
+@rules(
+    aten.bucketize.Tensor,
+    aten.bucketize.Scalar,
+    aten.searchsorted.Tensor,
+    aten.searchsorted.Scalar,
+    types=FLOAT | INT,
+    checks=[_no_sorter],
+)
+def searchsorted(mb: Emit, call: Call) -> Var:
+    """How many boundaries are below each value, which is where it belongs; NaN comes last."""
+    kind = mb.type_of(torch.promote_types(*_searched_dtypes(call)))
+    values = mb.var(call["self"], kind)
+    boundaries = mb.var(
+        call["boundaries" if "boundaries" in call.args else "sorted_sequence"], kind
+    )
+    *rows, count = boundaries.shape
+    batch, shape = prod(rows), call.out.shape
+    values = reshape(mb, values, [batch, prod(values.shape) // batch, 1])
+    boundaries = reshape(mb, boundaries, [batch, 1, count])
+    right = call["right"] or call.args.get("side") == "right"
+    reached = mb.op("greater" if right else "greater_equal", x=boundaries, y=values)
+    below = mb.cast(mb.logical_not(x=reached), "int32")
+    return reshape(mb, mb.reduce_sum(x=below, axes=[2], keep_dims=False), shape)

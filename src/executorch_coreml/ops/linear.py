@@ -125,3 +125,39 @@ def _add_product(mb: Emit, call: Call, left: str, right: str, mil: str) -> Var:
 
 def _times(mb: Emit, x: Var, factor: float) -> Var:
     return x if factor == 1 else mb.mul(x=x, y=mb.const(float(factor), mil_type(x)))
+
+
+@rules(aten.addbmm.default, types=FLOAT)
+def addbmm(mb: Emit, call: Call) -> Var:
+    """The sum of all products is one product of matrices that stand side by side."""
+    mil = layer_type(mb, call, "self", "batch1", "batch2")
+    batch, rows, inner = call.shape("batch1")
+    left = mb.transpose(x=mb.var(call["batch1"], mil), perm=[1, 0, 2])
+    left = _times(mb, mb.reshape(x=left, shape=[rows, batch * inner]), call["alpha"])
+    right = mb.reshape(x=mb.var(call["batch2"], mil), shape=[batch * inner, call.out.shape[-1]])
+    out = product(mb, left, right)
+    if call["beta"] != 0:
+        out = mb.add(x=out, y=_times(mb, mb.var(call["self"], mil), call["beta"]))
+    return mb.cast(out, mb.type_of(call.out.dtype))
+
+
+@rules(aten.addmv.default, types=FLOAT)
+def addmv(mb: Emit, call: Call) -> Var:
+    mil = layer_type(mb, call, "self", "mat", "vec")
+    return mb.cast(_add_product(mb, call, "mat", "vec", mil), mb.type_of(call.out.dtype))
+
+
+@rules(aten._trilinear.default, types=FLOAT)
+def trilinear(mb: Emit, call: Call) -> Var:
+    """The product of three tensors that broadcast, summed over some axes: ``nn.Bilinear``."""
+    mil = layer_type(mb, call, "i1", "i2", "i3")
+    factors = [
+        mb.expand_dims(x=mb.var(call[name], mil), axes=call[expand])
+        if call[expand]
+        else mb.var(call[name], mil)
+        for name, expand in (("i1", "expand1"), ("i2", "expand2"), ("i3", "expand3"))
+    ]
+    value = mb.mul(x=mb.mul(x=factors[0], y=factors[1]), y=factors[2])
+    if call["sumdim"]:
+        value = mb.reduce_sum(x=value, axes=sorted(call["sumdim"]), keep_dims=False)
+    return mb.cast(value, mb.type_of(call.out.dtype))

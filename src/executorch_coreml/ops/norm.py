@@ -13,6 +13,7 @@ from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.checks import one_of, only_first_result
 from executorch_coreml.ops.emit import Emit, Var, mil_type
 from executorch_coreml.ops.moves import reshape
+from executorch_coreml.ops.precision import keep_fp32
 from executorch_coreml.ops.rule import FLOAT, Family
 from executorch_coreml.ops.weights import (
     fixed,
@@ -103,6 +104,42 @@ def _batch_norm_at_run_time(mb: Emit, call: Call) -> Var:
     centred = mb.sub(x=x, y=per_channel(mb, call["running_mean"], rank, "fp32"))
     out = mb.real_div(x=centred, y=deviation)
     return scale_channels(mb, out, call["weight"], call["bias"])
+
+
+@rules(
+    aten._native_batch_norm_legit_functional.default,
+    types=FLOAT,
+    checks=[one_of("training", True)],
+)
+def batch_norm_in_training(mb: Emit, call: Call) -> tuple[Var, ...]:
+    """(result, mean, 1 / deviation, new running mean, new running variance), in fp32.
+
+    The batch's own statistics are used; the running ones move towards them by ``momentum``.
+    """
+    keep_fp32(mb, call.outs[0].dtype, "a variance")
+    x = mb.var(call["input"], "fp32")
+    rank, channels = len(x.shape), int(x.shape[1])
+    axes = [axis for axis in range(rank) if axis != 1]
+    along = [1, channels] + [1] * (rank - 2)
+    count = int(np.prod(x.shape)) // channels
+    mean = mb.reduce_mean(x=x, axes=axes, keep_dims=False)
+    apart = mb.sub(x=x, y=mb.reshape(x=mean, shape=along))
+    variance = mb.reduce_mean(x=mb.mul(x=apart, y=apart), axes=axes, keep_dims=False)
+    scale = mb.rsqrt(x=mb.add(x=variance, y=float(call["eps"])), epsilon=0.0)
+    out = mb.mul(x=apart, y=mb.reshape(x=scale, shape=along))
+    out = scale_channels(mb, out, call["weight"], call["bias"])
+    unbiased = mb.mul(x=variance, y=count / max(count - 1, 1))
+    values = (out, mean, scale, _moved(mb, call, "mean", mean), _moved(mb, call, "var", unbiased))
+    return tuple(
+        mb.cast(value, mb.type_of(expected.dtype))
+        for value, expected in zip(values, call.outs, strict=True)
+    )
+
+
+def _moved(mb: Emit, call: Call, name: str, value: Var) -> Var:
+    momentum = float(call["momentum"])
+    old = mb.mul(x=mb.var(call[f"running_{name}"], "fp32"), y=1 - momentum)
+    return mb.add(x=old, y=mb.mul(x=value, y=momentum))
 
 
 # -- norms over each sample's own values ---------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from executorch_coreml.ops.call import Call
-from executorch_coreml.ops.checks import constant, one_of
+from executorch_coreml.ops.checks import constant
 from executorch_coreml.ops.emit import Emit, Var
 from executorch_coreml.ops.moves import broadcast, fill, reshape
 from executorch_coreml.ops.precision import result
@@ -124,7 +124,7 @@ def bernoulli(mb: Emit, call: Call) -> Var:
     return result(mb, call, mb.cast(mb.less(x=uniform(mb, call.out.shape), y=chance), "fp32"))
 
 
-@rules(aten.multinomial.default, checks=[one_of("generator", None)])
+@rules(aten.multinomial.default)
 def multinomial(mb: Emit, call: Call) -> Var:
     """A race: arrival times are exponential, so the first to arrive wins by its weight.
 

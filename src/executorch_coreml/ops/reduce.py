@@ -154,7 +154,7 @@ rules(aten.all.default, aten.all.dim, aten.all.dims, in_range=True)(_quantifier(
 
 def _variance(mb: Emit, call: Call) -> Var:
     """In two passes: the mean, then the mean square of what is apart from it."""
-    x = mb.var(call["self"], keep_fp32(mb, call.out.dtype, SQUARES))
+    x = mb.var(call["self"], keep_fp32(mb, call.outs[0].dtype, SQUARES))
     axes = _axes(call)
     apart = mb.sub(x=x, y=_reduce(mb, "reduce_mean", x, axes, True))
     total = _reduce(mb, "reduce_sum", mb.mul(x=apart, y=apart), axes, _keep(call))
@@ -181,6 +181,23 @@ def var(mb: Emit, call: Call) -> Var:
 @rules(aten.std.default, aten.std.dim, aten.std.correction, types=FLOAT)
 def std(mb: Emit, call: Call) -> Var:
     return result(mb, call, mb.sqrt(x=_variance(mb, call)))
+
+
+def _with_mean(mb: Emit, call: Call, spread: Var) -> tuple[Var, Var]:
+    x = mb.var(call["self"], keep_fp32(mb, call.outs[0].dtype, SQUARES))
+    mean = _reduce(mb, "reduce_mean", x, _axes(call), _keep(call))
+    kind = mb.type_of(call.outs[0].dtype)
+    return mb.cast(spread, kind), mb.cast(mean, kind)
+
+
+@rules(aten.var_mean.default, aten.var_mean.dim, aten.var_mean.correction, types=FLOAT)
+def var_mean(mb: Emit, call: Call) -> tuple[Var, Var]:
+    return _with_mean(mb, call, _variance(mb, call))
+
+
+@rules(aten.std_mean.default, aten.std_mean.dim, aten.std_mean.correction, types=FLOAT)
+def std_mean(mb: Emit, call: Call) -> tuple[Var, Var]:
+    return _with_mean(mb, call, mb.sqrt(x=_variance(mb, call)))
 
 
 @rules(aten.linalg_vector_norm.default, types=FLOAT)

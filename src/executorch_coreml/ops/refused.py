@@ -147,12 +147,9 @@ _ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         _SPECIAL,
         (
-            "digamma.default",
             "i0.default",
             "igamma.default",
             "igammac.default",
-            "lgamma.default",
-            "mvlgamma.default",
             "polygamma.default",
             "special_airy_ai.default",
             "special_bessel_j0.default",

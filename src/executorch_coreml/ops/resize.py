@@ -19,7 +19,6 @@ import torch
 
 from executorch_coreml.ops.axes import along_axis
 from executorch_coreml.ops.call import Call
-from executorch_coreml.ops.checks import one_of, rank
 from executorch_coreml.ops.emit import Emit, Var
 from executorch_coreml.ops.rule import FLOAT, Family
 
@@ -145,31 +144,4 @@ def bilinear(mb: Emit, call: Call) -> Var:
         target_size_height=height,
         target_size_width=width,
         sampling_mode="STRICT_ALIGN_CORNERS" if corners else "UNALIGN_CORNERS",
-    )
-
-
-# -- sampling ------------------------------------------------------------------------------------
-
-SAMPLING = {0: "bilinear", 1: "nearest"}
-ZEROS, BORDER, REFLECTION = 0, 1, 2
-
-
-@rules(
-    aten.grid_sampler.default,
-    aten.grid_sampler_2d.default,
-    types=FLOAT,
-    checks=[rank("input", 4), one_of("interpolation_mode", *SAMPLING)],
-)
-def grid_sampler(mb: Emit, call: Call) -> Var:
-    """MIL ``resample``; coordinates are fp32, since fp16 misses pixels from about 1000 on."""
-    reflection = "reflection" if call["align_corners"] else "symmetric"
-    padding = {ZEROS: "constant", BORDER: "border", REFLECTION: reflection}
-    return mb.resample(
-        x=mb.var(call["input"]),
-        coordinates=mb.var(call["grid"], "fp32"),
-        sampling_mode=SAMPLING[call["interpolation_mode"]],
-        padding_mode=padding[call["padding_mode"]],
-        padding_value=mb.const(0.0, mb.type_of(call.out.dtype)),
-        coordinates_mode="normalized_minus_one_to_one",
-        align_corners=bool(call["align_corners"]),
     )

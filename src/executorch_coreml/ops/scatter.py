@@ -14,7 +14,7 @@ import torch
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.checks import constant, fits_int32, one_of
 from executorch_coreml.ops.emit import Var, mil_type
-from executorch_coreml.ops.index import Indexed, no_uint8_mask
+from executorch_coreml.ops.index import Indexed, from_front, no_uint8_mask
 from executorch_coreml.ops.moves import (
     broadcast,
     concat,
@@ -23,6 +23,7 @@ from executorch_coreml.ops.moves import (
     piece,
     reshape,
     take,
+    transpose,
 )
 from executorch_coreml.ops.rule import FLOAT, INT, MAX_RANK, Family
 
@@ -129,8 +130,11 @@ def _float_mean(call: Call) -> str | None:
 @rules(aten.scatter_reduce.two, types=FLOAT | INT, checks=[one_of("reduce", *_MODES), _float_mean])
 def scatter_reduce(mb: Emit, call: Call) -> Var:
     x, index = _operands(mb, call)
+    return _reduced(mb, call, x, index, _source(mb, call, x, index))
+
+
+def _reduced(mb: Emit, call: Call, x: Var, index: Var, updates: Var) -> Var:
     axis, reduce, dtype = call.dim(), call["reduce"], mil_type(x)
-    updates = _source(mb, call, x, index)
     start = x
     if not call["include_self"]:
         neutral = fill(mb, index.shape, _neutral(reduce, call.out.dtype), dtype)
@@ -142,6 +146,30 @@ def scatter_reduce(mb: Emit, call: Call) -> Var:
         count = mb.add(x=count, y=1.0) if call["include_self"] else mb.maximum(x=count, y=1.0)
         result = mb.real_div(x=result, y=count)
     return _result(mb, call, result)
+
+
+@rules(aten.index_reduce.default, types=FLOAT | INT, checks=[_float_mean])
+def index_reduce(mb: Emit, call: Call) -> Var:
+    """scatter_reduce of whole slices: all of one slice go to the same place along the axis."""
+    x, index = _operands(mb, call)
+    source = mb.cast(mb.var(call["source"]), mil_type(x))
+    source, axis = reshape(mb, source, source.shape or [1]), call.dim()
+    along = [-1 if other == axis else 1 for other in range(len(x.shape))]
+    index = broadcast(mb, mb.reshape(x=index, shape=along), source.shape)
+    return _reduced(mb, call, x, from_front(mb, index, x.shape[axis]), source)
+
+
+@rules(aten.put.default, types=FLOAT | INT)
+def put(mb: Emit, call: Call) -> Var:
+    """Written into the flattened tensor."""
+    x, count = mb.var(call["self"]), call.meta("self").numel()
+    places = call.meta("index").numel()
+    index = from_front(mb, reshape(mb, mb.var(call["index"]), [places]), count)
+    updates = reshape(mb, mb.var(call["source"], call.out.dtype), [places])
+    mode = "add" if call["accumulate"] else "update"
+    x = reshape(mb, x, [count])
+    x = mb.scatter(data=x, indices=index, updates=updates, axis=0, mode=mode)
+    return reshape(mb, x, call.out.shape)
 
 
 # -- by several index tensors --------------------------------------------------------------------
@@ -274,3 +302,23 @@ def select_scatter(mb: Emit, call: Call) -> Var:
     source = mb.expand_dims(x=source, axes=[axis])
     index = call["index"] % x.shape[axis]
     return _overwrite(mb, x, source, axis, range(index, index + 1))
+
+
+@rules(aten.diagonal_scatter.default, moves_data=True)
+def diagonal_scatter(mb: Emit, call: Call) -> Var:
+    """A mask of the diagonal chooses between old and new values, which are laid over it."""
+    x, source = mb.var(call["self"]), mb.var(call["src"], call.out.dtype)
+    first, second = call.dim("dim1"), call.dim("dim2")
+    shape, rank = x.shape, len(x.shape)
+    mask = np.eye(shape[first], shape[second], call["offset"], dtype=np.bool_)
+    mask = mask if first < second else mask.T
+    lower = max(0, -call["offset"])  # the row where the diagonal starts
+    place = np.clip(np.arange(shape[first]) - lower, 0, source.shape[-1] - 1)
+    order = [axis for axis in range(rank) if axis not in (first, second)] + [first, second]
+    spread = take(mb, source, place, rank - 2)
+    spread = broadcast(
+        mb, mb.expand_dims(x=spread, axes=[rank - 1]), [shape[axis] for axis in order]
+    )
+    spread = transpose(mb, spread, [order.index(axis) for axis in range(rank)])
+    fits = [shape[axis] if axis in (first, second) else 1 for axis in range(rank)]
+    return mb.select(cond=broadcast(mb, mb.const(mask.reshape(fits), "bool"), shape), a=spread, b=x)

@@ -11,7 +11,7 @@ import torch
 from executorch.exir.passes import dim_order_ops_registry  # noqa: F401  (defines dim_order_ops)
 
 from executorch_coreml.ops.call import Call
-from executorch_coreml.ops.checks import constant
+from executorch_coreml.ops.checks import constant, constant_or_size
 from executorch_coreml.ops.emit import Var
 from executorch_coreml.ops.moves import (
     broadcast,
@@ -101,7 +101,12 @@ def expand(mb: Emit, call: Call) -> Var:
     return broadcast(mb, mb.var(call["self"]), call.out.shape)
 
 
-@rules(aten.slice.Tensor, aten.slice_copy.Tensor, checks=[constant("step")], moves_data=True)
+@rules(
+    aten.slice.Tensor,
+    aten.slice_copy.Tensor,
+    checks=[constant_or_size("start"), constant_or_size("end"), constant("step")],
+    moves_data=True,
+)
 def slice_tensor(mb: Emit, call: Call) -> Var:
     axis, step = call.dim(), call["step"]
     start = _from_front(call["start"] or 0, call.shape("self")[axis])
@@ -117,7 +122,14 @@ def _from_front(index: Extent, extent: Extent) -> Extent:
     return maximum(end + place, 0)
 
 
-@rules(aten.select.int, aten.select_copy.int, moves_data=True)
+@rules(aten.narrow_copy.default, checks=[constant("start"), constant("length")], moves_data=True)
+def narrow(mb: Emit, call: Call) -> Var:
+    axis = call.dim()
+    start = _from_front(call["start"], call.shape("self")[axis])
+    return piece(mb, mb.var(call["self"]), axis, start, start + call["length"])
+
+
+@rules(aten.select.int, aten.select_copy.int, checks=[constant_or_size("index")], moves_data=True)
 def select(mb: Emit, call: Call) -> Var:
     axis = call.dim()
     place = _from_front(call["index"], call.shape("self")[axis])
@@ -173,7 +185,7 @@ def copy(mb: Emit, call: Call) -> Var:
     return broadcast(mb, mb.var(call["src"], call.out.dtype), call.out.shape)
 
 
-@rules(aten.repeat.default, moves_data=True)
+@rules(aten.repeat.default, checks=[constant_or_size("repeats")], moves_data=True)
 def repeat(mb: Emit, call: Call) -> Var:
     x, reps = mb.var(call["self"]), call["repeats"]
     if missing := len(reps) - len(x.shape):

@@ -15,6 +15,7 @@ import numpy as np
 import sympy
 import torch
 from torch.fx import Node
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils._sympy.functions import CleanDiv, FloorDiv, Max, Min, Mod, PythonMod
 
 from executorch_coreml.errors import LoweringError
@@ -90,6 +91,8 @@ def is_size(node: Node) -> bool:
 
 def inexpressible(extent: Extent) -> str | None:
     """Why an extent has no MIL form, or None if it has one."""
+    if free_unbacked_symbols(expression(extent)):
+        return f"the extent {expression(extent)} depends on values, which only run time knows"
     for part in sympy.preorder_traversal(sympy.sympify(expression(extent))):
         power = part.is_Pow and part.exp.is_Integer and part.exp > 0
         known = part.func in (*_FOLDS, *_DIVISIONS, *_REMAINDERS)
