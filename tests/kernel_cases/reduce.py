@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,19 @@ def _integers(op: str) -> KernelCase:
     )
 
 
+def _large_integers(op: str, of: Callable[..., Any], x: np.ndarray, keep: bool) -> KernelCase:
+    """Beyond 2**24, and for sums and products beyond 2**31: int32 wraps around."""
+    return KernelCase(
+        f"{op}-large-int-{'keep' if keep else 'drop'}",
+        op,
+        lambda mb, t, x: getattr(mb, op)(x=x, axes=[0, 2], keep_dims=keep),
+        (x,),
+        lambda x: of(x, axis=(0, 2), keepdims=keep).astype(np.int32),
+        half=False,
+        why="integers only",
+    )
+
+
 def _cumsum(exclusive: bool, reverse: bool) -> KernelCase:
     def expect(x: np.ndarray) -> np.ndarray:
         ordered = np.flip(x, 1) if reverse else x
@@ -55,6 +69,9 @@ def _cumsum(exclusive: bool, reverse: bool) -> KernelCase:
 
 TIES = np.float32([[1, 3, 3, 2], [0, 0, -1, -1]])
 
+LARGE = (np.arange(2 * 3 * 5).reshape(2, 3, 5) * 100_000_007 % 2**31 - 2**30).astype(np.int32)
+FACTORS = (np.arange(2 * 3 * 5).reshape(2, 3, 5) % 29 - 14 | 1).astype(np.int32)
+
 ROWS = [
     *(_case(op, "keep", axes=[1, -1], keep_dims=True) for op in OPS),
     *(_case(op, "axis", axes=[0]) for op in OPS),
@@ -69,6 +86,16 @@ ROWS = [
         lambda x: np.float32([-np.inf, 0]),
     ),
     *(_integers(op) for op in ("reduce_max", "reduce_min", "reduce_sum", "reduce_prod")),
+    *(
+        _large_integers(op, of, x, keep)
+        for op, of, x in (
+            ("reduce_max", np.max, LARGE),
+            ("reduce_min", np.min, LARGE),
+            ("reduce_sum", np.sum, LARGE),
+            ("reduce_prod", np.prod, FACTORS),
+        )
+        for keep in (False, True)
+    ),
     *(_case(op, "default", TIES) for op in ("reduce_argmax", "reduce_argmin")),
     *(_case(op, "keep", TIES, axis=0, keep_dims=True) for op in ("reduce_argmax", "reduce_argmin")),
     KernelCase(

@@ -1,8 +1,11 @@
 """Reductions, arg-reductions and ``cumsum``.
 
 Semantics: coremltools ``mil/ops/defs/iOS15/reduction.py`` and ``tensor_operation.py`` (cumsum).
-``axes`` left out means all of them. OpenVINO's CPU plugin reduces integers in float32: results
-are exact up to 2**24.
+``axes`` left out means all of them.
+
+OpenVINO's CPU plugin reduces integers in float32, which is exact up to 2**24 only (seen in 2026.4).
+Its running sums, its TopK and its arithmetic are exact for all of int32, and sums and products wrap
+around: integers are reduced by those.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from executorch_coreml.engine.kernels.operand import (
     output_type,
     rank,
     scalar,
+    shape,
 )
 from executorch_coreml.engine.kernels.table import Family
 from executorch_coreml.mil.types import TensorType
@@ -34,7 +38,13 @@ kernels = Family()
 Reduction = Callable[[ov.Output, ov.Output, bool], ov.Node]
 
 
-def _reduction(op: str, apply: Reduction, *, exact: bool = False) -> None:
+# Integers along one axis, whose extent becomes 1.
+Step = Callable[[ov.Output, int], "ov.Node | ov.Output"]
+
+
+def _reduction(
+    op: str, apply: Reduction, *, integer: Step | None = None, exact: bool = False
+) -> None:
     def kernel(
         x: Operand,
         out: tuple[TensorType, ...],
@@ -43,11 +53,45 @@ def _reduction(op: str, apply: Reduction, *, exact: bool = False) -> None:
     ) -> ov.Output:
         over = range(rank(x)) if axes is None else integers(axes, "axes")
         over = sorted(axis_of(axis, rank(x), "axes") for axis in over)
-        value = node(x) if is_float(x) else cast(x, ov.Type.f32)
         keep = bool(scalar(keep_dims, "keep_dims"))
+        if integer is not None and not is_float(x):
+            return cast(_integers(integer, cast(x, ov.Type.i32), over, keep), output_type(out))
+        value = node(x) if is_float(x) else cast(x, ov.Type.f32)
         return cast(apply(value, i64(over), keep).output(0), output_type(out))
 
     kernels(op, exact=exact)(kernel)
+
+
+def _integers(step: Step, x: ov.Output, axes: list[int], keep: bool) -> ov.Output:
+    for axis in axes:
+        x = node(step(x, axis))
+    return x if keep or not axes else ops.squeeze(x, i64(axes)).output(0)
+
+
+def _total(x: ov.Output, axis: int) -> ov.Node:
+    return ops.gather(ops.cum_sum(x, i64(axis)), i64([-1]), i64(axis))
+
+
+def _extreme(mode: str) -> Step:
+    return lambda x, axis: ops.topk(x, i64(1), axis, mode, "none", "i32").output(0)
+
+
+def _product(x: ov.Output, axis: int) -> ov.Node | ov.Output:
+    """Half by half. An axis of unknown extent is left to OpenVINO, in float32."""
+    extent = shape(x)[axis]
+    if extent is None:
+        return cast(ops.reduce_prod(cast(x, ov.Type.f32), i64(axis), True), x.get_element_type())
+
+    def part(start: int, stop: int) -> ov.Node:
+        return ops.slice(x, i64([start]), i64([stop]), i64([1]), i64([axis]))
+
+    while extent > 1:
+        half = extent // 2
+        product = ops.multiply(part(0, half), part(half, 2 * half))
+        rest = [part(extent - 1, extent)] if extent % 2 else []
+        x = ops.concat([product, *rest], axis).output(0)
+        extent = half + extent % 2
+    return x
 
 
 def _log_sum_exp(x: ov.Output, axes: ov.Output, keep: bool) -> ov.Node:
@@ -63,11 +107,11 @@ _reduction("reduce_l1_norm", ops.reduce_l1)
 _reduction("reduce_l2_norm", ops.reduce_l2)
 _reduction("reduce_log_sum", lambda x, axes, keep: ops.log(ops.reduce_sum(x, axes, keep)))
 _reduction("reduce_log_sum_exp", _log_sum_exp)
-_reduction("reduce_max", ops.reduce_max, exact=True)
+_reduction("reduce_max", ops.reduce_max, integer=_extreme("max"), exact=True)
 _reduction("reduce_mean", ops.reduce_mean)
-_reduction("reduce_min", ops.reduce_min, exact=True)
-_reduction("reduce_prod", ops.reduce_prod)
-_reduction("reduce_sum", ops.reduce_sum)
+_reduction("reduce_min", ops.reduce_min, integer=_extreme("min"), exact=True)
+_reduction("reduce_prod", ops.reduce_prod, integer=_product)
+_reduction("reduce_sum", ops.reduce_sum, integer=_total)
 _reduction(
     "reduce_sum_square", lambda x, axes, keep: ops.reduce_sum(ops.multiply(x, x), axes, keep)
 )
