@@ -2,12 +2,14 @@
 # make test   the whole test suite
 # make lint   ruff and mypy
 # make bench  side-by-side measurements, minutes
+# make fuzz   random calls of every op against eager PyTorch, MINUTES=20
 # make suite  ExecuTorch's own operator suite in our flows, minutes; writes docs/suite.md
-.PHONY: demo test lint bench suite clean
+.PHONY: demo test lint bench fuzz suite clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
 VENV ?= .venv
+MINUTES ?= 20
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -27,6 +29,9 @@ lint: $(READY)
 bench: $(READY)
 	$(PY) benchmarks/lowering.py
 	$(PY) benchmarks/runtime.py
+
+fuzz: $(READY)
+	PYTHONPATH=tests $(PY) -m fuzz --minutes $(MINUTES)
 
 # No configuration of ours: the suite is another project's, whose conftest knows the flows.
 suite: $(READY)

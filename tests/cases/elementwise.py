@@ -250,6 +250,26 @@ SELECTION = [
     ],
 ]  # fmt: skip
 
+# A NaN must not disappear: it is how a program that overflows shows.
+MISSING = torch.tensor([[math.nan, 1.0, -2.0], [math.inf, -1.0, math.nan], [1.0, 2.0, 3.0]])
+
+NANS = [
+    Case("nan_maximum", lambda x: torch.maximum(x, x.flip(0)), (MISSING,), aten.maximum.default),
+    Case("nan_minimum", lambda x: torch.minimum(x, x.flip(0)), (MISSING,), aten.minimum.default),
+    Case("nan_clamp", lambda x: x.clamp(-1, 1), (MISSING,), aten.clamp.default),
+    Case("nan_clamp_high", lambda x: x.clamp(max=1), (MISSING,), aten.clamp.default),
+    Case("nan_clamp_tensor", lambda x: torch.clamp(x, max=x[2]), (MISSING,), aten.clamp.Tensor),
+    Case("nan_relu", torch.relu, (MISSING,), aten.relu.default),
+    Case("nan_relu6", aten.relu6.default, (MISSING,), aten.relu6.default),
+    Case("nan_hardswish", aten.hardswish.default, (MISSING,), aten.hardswish.default),
+    Case("nan_exp", torch.exp, (MISSING,), aten.exp.default),
+    Case("nan_acosh", torch.acosh, (MISSING,), aten.acosh.default),
+    Case("nan_amax", lambda x: x.amax(1), (MISSING,), aten.amax.default),
+    Case("nan_amin", lambda x: x.amin(0), (MISSING,), aten.amin.default),
+    Case("nan_argmax", lambda x: x.argmax(1), (MISSING,), aten.argmax.default),
+    Case("nan_argmin", lambda x: x.argmin(1), (MISSING,), aten.argmin.default),
+]  # fmt: skip
+
 WIDE = torch.tensor([1, 2])
 BIG = 2**40
 
@@ -265,4 +285,6 @@ REJECTED = [
     Reject("rank6", torch.add, (randn(1, 1, 1, 1, 1, 2), randn(2)), aten.add.Tensor, "rank 6"),
 ]  # fmt: skip
 
-ROWS = joined([*ARITHMETIC, *DIVISION, *COMPARISONS, *LOGIC, *ROUNDING, *SELECTION, *REJECTED])
+ROWS = joined(
+    [*ARITHMETIC, *DIVISION, *COMPARISONS, *LOGIC, *ROUNDING, *SELECTION, *NANS, *REJECTED]
+)

@@ -126,6 +126,18 @@ ROWS: list[Case | Reject] = [
         ]
     ),
     Case(
+        "layer_norm with bias alone",
+        lambda x: F.layer_norm(x, (8,), None, torch.arange(8.0)),
+        (randn(2, 3, 8),),
+        aten.layer_norm.default,
+    ),
+    Case(
+        "rms_norm of infinite",
+        lambda x: torch.rms_norm(x, (3,)),
+        (torch.tensor([[1.0, torch.inf, -2.0], [1.0, 2.0, 3.0]]),),
+        aten.rms_norm.default,
+    ),
+    Case(
         "layer_norm weights at run time",
         lambda x, w, b: F.layer_norm(x, (8,), w, b),
         (randn(2, 8), randn(8), randn(8)),

@@ -11,7 +11,7 @@ import torch
 
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.checks import one_of, only_first_result
-from executorch_coreml.ops.emit import Emit, Var, mil_type
+from executorch_coreml.ops.emit import FP16_MAX, Emit, Var, mil_type
 from executorch_coreml.ops.moves import reshape
 from executorch_coreml.ops.precision import keep_fp32
 from executorch_coreml.ops.rule import FLOAT, Family
@@ -152,9 +152,9 @@ def layer_norm(mb: Emit, call: Call) -> Any:
     x = mb.var(call["input"], mil)
     count = len(call["normalized_shape"])
     gamma, beta = (fixed(mb, call[name], mil) for name in AFFINE)
-    apart = (call["weight"] is not None and gamma is None) or (
-        call["bias"] is not None and beta is None
-    )
+    # coremltools 9.0 cannot build a layer_norm that has beta alone.
+    apart = (gamma is None) != (call["weight"] is None) or (beta is None) != (call["bias"] is None)
+    apart = apart or (gamma is None and beta is not None)
     out = mb.layer_norm(
         x=x,
         axes=list(range(len(x.shape) - count, len(x.shape))),
@@ -199,7 +199,7 @@ def _rms_scaled(mb: Emit, x: Var, axes: list[int], epsilon: float) -> Var:
     """
     root = max(math.sqrt(epsilon), 2.0**-14)
     top = mb.reduce_max(x=mb.abs(x=x), axes=axes, keep_dims=True)
-    scale = mb.maximum(x=top, y=mb.const(root, mil_type(x)))
+    scale = mb.clip(x=top, alpha=root, beta=FP16_MAX)  # finite: x / inf would lose an infinite x
     y = mb.real_div(x=x, y=scale)
     ratio = mb.real_div(x=mb.const(math.sqrt(epsilon), mil_type(x)), y=scale)
     mean = mb.reduce_mean(x=mb.mul(x=y, y=y), axes=axes, keep_dims=True)

@@ -14,6 +14,7 @@ from executorch_coreml.engine.kernels.operand import (
     axis_of,
     constant,
     f32,
+    keeping_nan,
     like,
     node,
     rank,
@@ -27,13 +28,15 @@ kernels = Family()
 
 
 @kernels("relu", exact=True)
-def relu(x: Operand) -> ov.Node:
-    return ops.relu(node(x))
+def relu(x: Operand) -> ov.Output:
+    value = node(x)
+    return keeping_nan(value, ops.relu(value))
 
 
 @kernels("relu6", exact=True)
-def relu6(x: Operand) -> ov.Node:
-    return ops.clamp(node(x), 0.0, 6.0)
+def relu6(x: Operand) -> ov.Output:
+    value = node(x)
+    return keeping_nan(value, ops.clamp(value, 0.0, 6.0))
 
 
 @kernels("leaky_relu")
@@ -47,15 +50,16 @@ def prelu(x: Operand, alpha: Operand) -> ov.Node:
 
 
 @kernels("clamped_relu")
-def clamped_relu(x: Operand, alpha: Operand, beta: Operand) -> ov.Node:
-    return ops.minimum(leaky_relu(x, alpha), f32(scalar(beta, "beta")))
+def clamped_relu(x: Operand, alpha: Operand, beta: Operand) -> ov.Output:
+    value = leaky_relu(x, alpha).output(0)
+    return keeping_nan(value, ops.minimum(value, f32(scalar(beta, "beta"))))
 
 
 @kernels("thresholded_relu", exact=True)
-def thresholded_relu(x: Operand, alpha: Operand) -> ov.Node:
+def thresholded_relu(x: Operand, alpha: Operand) -> ov.Output:
     value = node(x)
     keep = ops.greater_equal(value, f32(scalar(alpha, "alpha")))
-    return ops.select(keep, value, like(0.0, value))
+    return keeping_nan(value, ops.select(keep, value, like(0.0, value)))
 
 
 @kernels("elu")
@@ -81,8 +85,9 @@ def sigmoid(x: Operand) -> ov.Node:
 
 
 @kernels("sigmoid_hard")
-def sigmoid_hard(x: Operand, alpha: Operand, beta: Operand) -> ov.Node:
-    return ops.clamp(linear_activation(x, alpha, beta), 0.0, 1.0)
+def sigmoid_hard(x: Operand, alpha: Operand, beta: Operand) -> ov.Output:
+    line = linear_activation(x, alpha, beta)
+    return keeping_nan(node(x), ops.clamp(line, 0.0, 1.0))
 
 
 @kernels("silu")
@@ -120,6 +125,10 @@ def linear_activation(x: Operand, alpha: Operand, beta: Operand) -> ov.Node:
 
 @kernels("softmax")
 def softmax(x: Operand, axis: Operand | int = -1) -> ov.Node:
+    """Of values with a NaN among them OpenVINO 2026.4 makes one NaN and the others 0.
+
+    Not mended: more than this op would keep OpenVINO from fusing attention.
+    """
     return ops.softmax(node(x), axis_of(axis, rank(x)))
 
 

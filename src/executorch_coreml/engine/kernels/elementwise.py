@@ -24,6 +24,7 @@ from executorch_coreml.engine.kernels.operand import (
     is_bool,
     is_float,
     is_known,
+    keeping_nan,
     like,
     node,
     output_type,
@@ -35,7 +36,7 @@ from executorch_coreml.mil.types import TensorType
 kernels = Family()
 
 Unary = Callable[[ov.Output], "ov.Node | ov.Output"]
-Binary = Callable[[ov.Output, ov.Output], ov.Node]
+Binary = Callable[[ov.Output, ov.Output], "ov.Node | ov.Output"]
 
 
 def _unary(op: str, apply: Unary, *, exact: bool = False) -> None:
@@ -56,12 +57,17 @@ def common(x: Operand, y: Operand) -> tuple[ov.Output, ov.Output]:
 
 
 def _binary(op: str, apply: Binary, *, integer: Binary | None = None, exact: bool = False) -> None:
-    def kernel(x: Operand, y: Operand) -> ov.Node:
+    def kernel(x: Operand, y: Operand) -> ov.Node | ov.Output:
         left, right = common(x, y)
         whole = integer is not None and left.get_element_type().is_integral()
         return integer(left, right) if whole and integer is not None else apply(left, right)
 
     kernels(op, exact=exact)(kernel)
+
+
+def _extreme(apply: Binary) -> Callable[[ov.Output, ov.Output], ov.Output]:
+    """maximum or minimum; NaN where either operand is, as in numpy."""
+    return lambda x, y: keeping_nan(x, keeping_nan(y, apply(x, y)))
 
 
 _unary("abs", absolute, exact=True)
@@ -73,7 +79,7 @@ _unary("ceil", ops.ceiling, exact=True)
 _unary("cos", ops.cos)
 _unary("cosh", ops.cosh)
 _unary("erf", ops.erf)
-_unary("exp", ops.exp)
+_unary("exp", lambda x: keeping_nan(x, ops.exp(x)))
 _unary("floor", ops.floor, exact=True)
 _unary("logical_not", lambda x: ops.logical_not(cast(x, ov.Type.boolean)), exact=True)
 _unary("round", lambda x: ops.round(x, "half_to_even"), exact=True)
@@ -94,13 +100,15 @@ def exp2(x: Operand) -> ov.Node:
 
 
 @kernels("clip", exact=True)
-def clip(x: Operand, alpha: Operand, beta: Operand) -> ov.Node:
-    return ops.clamp(node(x), float(scalar(alpha, "alpha")), float(scalar(beta, "beta")))
+def clip(x: Operand, alpha: Operand, beta: Operand) -> ov.Output:
+    value = node(x)
+    limits = float(scalar(alpha, "alpha")), float(scalar(beta, "beta"))
+    return keeping_nan(value, ops.clamp(value, *limits))
 
 
 @kernels("threshold", exact=True)
-def threshold(x: Operand, alpha: Operand) -> ov.Node:
-    return ops.maximum(*common(x, alpha))
+def threshold(x: Operand, alpha: Operand) -> ov.Output:
+    return _extreme(ops.maximum)(*common(x, alpha))
 
 
 # The default epsilons have the type of ``x``, so that in fp16 those of log and rsqrt are zero.
@@ -188,8 +196,8 @@ _binary(
     integer=lambda x, y: floor_divide(x, y)[0].get_node(),
 )
 _binary("mod", _float_mod, integer=lambda x, y: floor_divide(x, y)[1].get_node())
-_binary("maximum", ops.maximum, exact=True)
-_binary("minimum", ops.minimum, exact=True)
+_binary("maximum", _extreme(ops.maximum), exact=True)
+_binary("minimum", _extreme(ops.minimum), exact=True)
 _binary(
     "equal",
     ops.equal,

@@ -98,7 +98,7 @@ def shared_nodes() -> Iterator[None]:
         _NODES.reset(token)
 
 
-def node(x: Operand | float | int | bool) -> ov.Output:
+def node(x: Operand | ov.Node | float | int | bool) -> ov.Output:
     """``x`` as a graph node. The memory of arrays is shared, so they must not change afterwards.
 
     float16 becomes float32, by a Convert that OpenVINO folds at load or fuses into the consumer;
@@ -256,6 +256,18 @@ def absolute(x: ov.Output) -> ov.Output:
     ``abs(1 * -0.5)`` is -0.5 in the compiled model.
     """
     return ops.maximum(x, ops.negative(x)).output(0)
+
+
+def keeping_nan(x: ov.Output, value: ov.Output | ov.Node) -> ov.Output:
+    """``value``, NaN where ``x`` is.
+
+    OpenVINO 2026.4 computes exp, relu, clamp, minimum, maximum and their reductions with x86
+    instructions that drop a NaN operand: exp(NaN) is inf, relu(NaN) is 0. A program whose fp16
+    values overflow would look right.
+    """
+    if not x.get_element_type().is_real():
+        return node(value)
+    return ops.select(ops.not_equal(x, x), x, value).output(0)
 
 
 def shape_node(x: Operand) -> ov.Output:

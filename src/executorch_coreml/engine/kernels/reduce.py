@@ -23,6 +23,7 @@ from executorch_coreml.engine.kernels.operand import (
     i64,
     integers,
     is_float,
+    like,
     node,
     output_type,
     rank,
@@ -103,18 +104,38 @@ def _log_sum_exp(x: ov.Output, axes: ov.Output, keep: bool) -> ov.Node:
     return ops.add(ops.log(total), back)
 
 
+def _or_nan(apply: Callable[..., ov.Node]) -> Reduction:
+    """The largest or smallest value, NaN where one of them is: OpenVINO 2026.4 passes over NaN."""
+
+    def reduce(x: ov.Output, axes: ov.Output, keep: bool) -> ov.Node:
+        missing = ops.convert(ops.not_equal(x, x), ov.Type.f32)
+        lacks = ops.greater(ops.reduce_max(missing, axes, keep), like(0.0, x))
+        return ops.select(lacks, like(float("nan"), x), apply(x, axes, keep))
+
+    return reduce
+
+
 _reduction("reduce_l1_norm", ops.reduce_l1)
 _reduction("reduce_l2_norm", ops.reduce_l2)
 _reduction("reduce_log_sum", lambda x, axes, keep: ops.log(ops.reduce_sum(x, axes, keep)))
 _reduction("reduce_log_sum_exp", _log_sum_exp)
-_reduction("reduce_max", ops.reduce_max, integer=_extreme("max"), exact=True)
+_reduction("reduce_max", _or_nan(ops.reduce_max), integer=_extreme("max"), exact=True)
 _reduction("reduce_mean", ops.reduce_mean)
-_reduction("reduce_min", ops.reduce_min, integer=_extreme("min"), exact=True)
+_reduction("reduce_min", _or_nan(ops.reduce_min), integer=_extreme("min"), exact=True)
 _reduction("reduce_prod", ops.reduce_prod, integer=_product)
 _reduction("reduce_sum", ops.reduce_sum, integer=_total)
 _reduction(
     "reduce_sum_square", lambda x, axes, keep: ops.reduce_sum(ops.multiply(x, x), axes, keep)
 )
+
+
+def _nan_first(x: ov.Output, mode: str) -> ov.Output:
+    """``x`` with NaN where it ranks first, as in numpy; infinity makes room for it."""
+    if not x.get_element_type().is_real():
+        return x
+    limit = float(np.finfo(np.float32).max)
+    first = float("inf") if mode == "max" else -float("inf")
+    return ops.select(ops.equal(x, x), ops.clamp(x, -limit, limit), like(first, x)).output(0)
 
 
 def _arg_reduction(op: str, mode: str) -> None:
@@ -127,7 +148,9 @@ def _arg_reduction(op: str, mode: str) -> None:
     ) -> ov.Output:
         """The first of equal elements wins. ``output_dtype`` is what ``out`` declares."""
         over = axis_of(axis, rank(x))
-        found = ops.topk(node(x), i64(1), over, mode, "value", "i32", stable=True).output(1)
+        found = ops.topk(
+            _nan_first(node(x), mode), i64(1), over, mode, "value", "i32", stable=True
+        ).output(1)
         if not scalar(keep_dims, "keep_dims"):
             found = ops.squeeze(found, i64([over])).output(0)
         return cast(found, output_type(out))

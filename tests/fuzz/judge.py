@@ -1,0 +1,131 @@
+"""Whether what a program gave is what PyTorch gives, within what rounding can explain.
+
+The bound is that of :mod:`case` plus what the conditioning of the program adds: its results for
+inputs that differ by one rounding, computed in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from typing import Any
+
+import torch
+
+from fuzz.program import Program, Step
+
+BEYOND = 65504.0 * (1 - 2.0**-9)  # fp16 may round this to infinity on the way
+ROUNDINGS = 4  # how many roundings of an input a result may be apart
+DOUBLE = torch.float64
+
+
+def complaint(program: Program, outputs: Sequence[Any], half: bool) -> tuple[int, str] | None:
+    """The number of an output and what is wrong with it, or None."""
+    inputs = list(program.inputs.values())
+    expected = program.run(x.clone() for x in inputs)
+    if len(outputs) != len(expected):
+        return 0, f"{len(outputs)} outputs, expected {len(expected)}"
+    half = half or any(_is_half(x) for x in (*inputs, *_all(program)))
+    precise, apart = _reference(program, 2.0**-11 if half else 2.0**-23)
+    for number, (got, want) in enumerate(zip(outputs, expected, strict=True)):
+        if got.shape != want.shape or got.dtype != want.dtype:
+            return number, f"output {number} is {_kind(got)}, expected {_kind(want)}"
+        exact = precise[number] if half or _small(want, precise[number]) else want
+        if wrong := _differs(got, exact, apart[number], half, len(program.steps) > 1):
+            return number, f"output {number}: {wrong}"
+    return None
+
+
+def _kind(x: torch.Tensor) -> str:
+    return f"{x.dtype} {tuple(x.shape)}"
+
+
+def _small(want: torch.Tensor, precise: torch.Tensor) -> bool:
+    """float64 speaks for float32 unless the latter is infinite where the former is not."""
+    return bool((want.double().isfinite() == precise.double().isfinite()).all())
+
+
+def _is_half(x: torch.Tensor) -> bool:
+    return x.dtype is torch.float16
+
+
+def _all(program: Program) -> list[torch.Tensor]:
+    values = dict(program.inputs)
+    for step in program.steps:
+        values.update(zip(step.results, step.call(values), strict=True))
+    return list(values.values())
+
+
+def _reference(program: Program, unit: float) -> tuple[list[Any], list[Any]]:
+    """Results in float64, and by how much each moves when the inputs move by ``unit``."""
+    double = copy(program)
+    double.steps = [_doubled(step) for step in program.steps]
+    inputs = [x.to(DOUBLE) if x.dtype.is_floating_point else x for x in program.inputs.values()]
+    torch.set_default_dtype(DOUBLE)
+    try:
+        precise = double.run(inputs)
+        make = torch.Generator().manual_seed(0)
+        apart = [torch.zeros(x.shape, dtype=DOUBLE) for x in precise]
+        for _ in range(4):
+            moved = [_moved(x, unit, make) for x in inputs]
+            for number, (x, y) in enumerate(zip(double.run(moved), precise, strict=True)):
+                change = (x.to(DOUBLE) - y.to(DOUBLE)).abs()
+                same = (x == y) | (x.isnan() & y.isnan())
+                change = torch.where(same, 0.0, change.nan_to_num(torch.inf))
+                apart[number] = torch.maximum(apart[number], change)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    return precise, apart
+
+
+def _moved(x: torch.Tensor, unit: float, make: torch.Generator) -> torch.Tensor:
+    if not x.dtype.is_floating_point:
+        return x
+    return x * (1 + unit * torch.randint(-1, 2, x.shape, generator=make))
+
+
+def _doubled(step: Step) -> Step:
+    """The step with float64 for the float dtypes among its arguments."""
+
+    def change(value: Any) -> Any:
+        return DOUBLE if value in (torch.float32, torch.float16) else value
+
+    def each(value: Any) -> Any:
+        return change(value) if isinstance(value, torch.dtype) else value
+
+    twin = copy(step)
+    twin.args = tuple(map(each, step.args))
+    twin.kwargs = {name: each(value) for name, value in step.kwargs.items()}
+    return twin
+
+
+def _differs(
+    got: torch.Tensor, want: torch.Tensor, apart: torch.Tensor, half: bool, chain: bool
+) -> str | None:
+    steady = apart.isfinite()
+    if not got.dtype.is_floating_point:
+        wrong = (got != want) & ((apart == 0) | (not chain))
+        return _where(wrong, got, want, apart)
+    got, want = got.to(DOUBLE), want.to(DOUBLE)
+    finite = want[want.isfinite() & (want.abs() < (BEYOND if half else torch.inf))].abs()
+    largest = finite.max().item() if finite.numel() else 0.0
+    bound = (1e-3 + 4e-3 * largest) if half else (1e-6 + 1e-5 * largest)
+    close = (got - want).abs() <= bound + ROUNDINGS * apart
+    close |= (got == want) | (got.isnan() & want.isnan())
+    if half:
+        over = (want.abs() > BEYOND) & (got.abs() > 6e4) & (got.sign() == want.sign())
+        close |= over
+    return _where(~close & steady, got, want, apart)
+
+
+def _where(
+    wrong: torch.Tensor, got: torch.Tensor, want: torch.Tensor, apart: torch.Tensor
+) -> str | None:
+    if not wrong.any():
+        return None
+    place = tuple(wrong.nonzero()[0].tolist())
+    one, other, condition = (x[place].item() for x in (got, want, apart))
+    return (
+        f"{int(wrong.sum())} of {wrong.numel()} wrong, first at {list(place)}: got {one}, "
+        f"expected {other} (conditioning {condition:.3g})"
+    )
