@@ -10,7 +10,8 @@ import torch
 from torch.export import default_decompositions
 
 from executorch_coreml.ops import TABLE
-from executorch_coreml.ops.rule import MAX_RANK, Rule
+from executorch_coreml.ops.ranks import MAX_RANK
+from executorch_coreml.ops.rule import Rule
 
 _INTRODUCTION = f"""\
 # Operators
@@ -19,7 +20,8 @@ Made from the table of rules by `etcoreml ops --markdown > docs/operators.md`.
 
 A call of one of these {len(TABLE)} aten overloads can be delegated if all its tensors have one of
 the dtypes and rank {MAX_RANK} at most, if the deployment target is the one named or later, and
-within the limits. The partitioner's report gives the reason for every call that cannot.
+within the limits. Inside a delegate many ops take higher ranks too: axes are merged. The
+partitioner's report gives the reason for every call that cannot.
 
 *core* ops belong to PyTorch's Core ATen set. *whole* ops would be decomposed by PyTorch, and are
 kept as they are if every call of them in the program can be delegated.

@@ -11,6 +11,7 @@ import torch
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.checks import one_of, only_first_result
 from executorch_coreml.ops.emit import Emit, Var, mil_type
+from executorch_coreml.ops.ranks import last
 from executorch_coreml.ops.rule import FLOAT, Family
 from executorch_coreml.ops.weights import (
     fixed,
@@ -106,8 +107,8 @@ def _batch_norm_at_run_time(mb: Emit, call: Call) -> Var:
 # -- norms over each sample's own values ---------------------------------------------------------
 
 
-@rules(aten.layer_norm.default, types=FLOAT)
-@rules(aten.native_layer_norm.default, types=FLOAT, checks=[only_first_result])
+@rules(aten.layer_norm.default, types=FLOAT, fewer=last)
+@rules(aten.native_layer_norm.default, types=FLOAT, checks=[only_first_result], fewer=last)
 def layer_norm(mb: Emit, call: Call) -> Any:
     mil = layer_type(mb, call, *AFFINE)
     x = mb.var(call["input"], mil)
@@ -130,8 +131,8 @@ def layer_norm(mb: Emit, call: Call) -> Any:
     return _results(call, mb.cast(out, mb.type_of(call.outs[0].dtype)))
 
 
-@rules(aten.rms_norm.default, types=FLOAT)
-@rules(aten._fused_rms_norm.default, types=FLOAT, checks=[only_first_result])
+@rules(aten.rms_norm.default, types=FLOAT, fewer=last)
+@rules(aten._fused_rms_norm.default, types=FLOAT, checks=[only_first_result], fewer=last)
 def rms_norm(mb: Emit, call: Call) -> Any:
     mil = layer_type(mb, call, "weight")
     x = mb.var(call["input"], mil)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 from executorch_coreml.ops.call import Call
+from executorch_coreml.ops.ranks import MAX_RANK, Form, default_form, too_many_axes
 from executorch_coreml.options import Target
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ FLOAT = frozenset({torch.float32, torch.float16})
 INT = frozenset({torch.int32, torch.int64})
 BOOL = frozenset({torch.bool})
 ANY = FLOAT | INT | BOOL
-
-MAX_RANK = 5  # Core ML refuses tensors of higher rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +48,7 @@ class Rule:
         since: The oldest deployment target that can run what ``lower`` emits.
         moves_data: The op computes nothing (reshape, slice, ...): no reason to make a delegate.
         where: ``file:line`` of the lowering.
+        fewer: How a call on more than five axes is written with fewer; None if it cannot be.
     """
 
     op: Any
@@ -58,6 +58,7 @@ class Rule:
     since: Target
     moves_data: bool
     where: str
+    fewer: Form | None = None
 
     @property
     def limits(self) -> tuple[str, ...]:
@@ -76,13 +77,13 @@ class Rule:
         for tensor in call.read_outs():
             if reason := self._tensor_reason("the result", tensor):
                 return reason
+        if too_many_axes(call) and (self.fewer is None or self.fewer(call) is None):
+            return _rank_reason(call)
         return next((reason for check in self.checks if (reason := check(call))), None)
 
     def _tensor_reason(self, what: str, tensor: torch.Tensor) -> str | None:
         if tensor.dtype not in self.types:
             return f"{what} has dtype {_dtype(tensor.dtype)}; allowed: {_dtypes(self.types)}"
-        if tensor.dim() > MAX_RANK:
-            return f"{what} has rank {tensor.dim()}; Core ML allows at most {MAX_RANK}"
         if not all(isinstance(extent, int) for extent in tensor.shape):
             return f"{what} has a dynamic shape {tuple(tensor.shape)}"
         if 0 in tensor.shape:
@@ -90,6 +91,14 @@ class Rule:
         if tensor.layout is not torch.strided:
             return f"{what} has layout {tensor.layout}; only strided tensors can be delegated"
         return None
+
+
+def _rank_reason(call: Call) -> str:
+    """Which tensor has too many axes; they can neither be merged."""
+    named = [(f"argument {name!r}", tensor) for name, tensor in call.tensors()]
+    named += [("the result", tensor) for tensor in call.read_outs()]
+    what, most = max(named, key=lambda pair: pair[1].dim())
+    return f"{what} has rank {most.dim()}; Core ML allows at most {MAX_RANK}"
 
 
 def _dtype(dtype: torch.dtype) -> str:
@@ -113,12 +122,14 @@ class Family:
         checks: Sequence[Check] = (),
         since: Target = Target.iOS15,
         moves_data: bool = False,
+        fewer: Form | None = None,
     ) -> Callable[[Lower], Lower]:
         def add(lower: Lower) -> Lower:
             code = lower.__code__
             where = f"{code.co_filename}:{code.co_firstlineno}"
             for op in ops:
-                row = Rule(op, lower, tuple(checks), types, since, moves_data, where)
+                form = fewer or default_form(op)
+                row = Rule(op, lower, tuple(checks), types, since, moves_data, where, form)
                 self.rows.append(row)
             return lower
 

@@ -24,7 +24,8 @@ from executorch_coreml.ops.moves import (
     reshape,
     take,
 )
-from executorch_coreml.ops.rule import FLOAT, INT, MAX_RANK, Family
+from executorch_coreml.ops.ranks import MAX_RANK
+from executorch_coreml.ops.rule import FLOAT, INT, Family
 
 if TYPE_CHECKING:
     from executorch_coreml.ops.emit import Emit

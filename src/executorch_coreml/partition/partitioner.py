@@ -26,6 +26,7 @@ from executorch_coreml.errors import OptionsError, UnsupportedOp
 from executorch_coreml.location import locate
 from executorch_coreml.ops import TABLE
 from executorch_coreml.ops.call import Call, normalise
+from executorch_coreml.ops.ranks import MAX_RANK
 from executorch_coreml.options import CompileOptions, Target
 from executorch_coreml.partition.report import Decision, Report
 
@@ -211,6 +212,8 @@ def _cannot_cross(node: Node, target: Target) -> str | None:
         return f"is a {type(value).__name__}, not a tensor"
     if border_type(value.dtype, target) is None:
         return f"has dtype {str(value.dtype).removeprefix('torch.')}, which Core ML does not take"
+    if value.dim() > MAX_RANK:
+        return f"has rank {value.dim()}; Core ML allows at most {MAX_RANK}"
     return None
 
 
