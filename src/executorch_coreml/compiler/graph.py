@@ -50,6 +50,14 @@ class DelegatedGraph:
         returned = self.graph.output_node().args[0]
         return tuple(returned) if isinstance(returned, (tuple, list)) else (returned,)
 
+    def constant(self, name: str, value: torch.Tensor, fake: torch.Tensor) -> Node:
+        """A new weight. ``fake`` is what PyTorch's metadata say of it."""
+        with self.graph.inserting_before(next(iter(self.graph.nodes))):
+            node = self.graph.placeholder(name)
+        node.meta["val"] = fake
+        self.weights[node] = value
+        return node
+
 
 def delegated_graph(program: ExportedProgram) -> DelegatedGraph:
     """Copies the graph of a program and sorts its placeholders.

@@ -12,6 +12,7 @@ from executorch_coreml.ops.checks import fits_int32, one_of, only_first_result
 from executorch_coreml.ops.elementwise import limit
 from executorch_coreml.ops.emit import Emit, Var, mil_type
 from executorch_coreml.ops.precision import LARGE, compute_type, keep_fp32, result
+from executorch_coreml.ops.ranks import along
 from executorch_coreml.ops.rule import FLOAT, INT, Family
 from executorch_coreml.ops.sizes import largest
 from executorch_coreml.ops.transcendental import log, log1p
@@ -206,13 +207,13 @@ def _finish(mb: Emit, call: Call, value: Var) -> Var:
     return value if call.rank("self") else mb.squeeze(x=value, axes=[0])
 
 
-@rules(aten.softmax.int, aten._softmax.default, types=FLOAT | INT)
+@rules(aten.softmax.int, aten._softmax.default, types=FLOAT | INT, fewer=along)
 def softmax(mb: Emit, call: Call) -> Var:
     x, axis = _scores(mb, call)
     return _finish(mb, call, mb.softmax(x=x, axis=axis))
 
 
-@rules(aten.log_softmax.int, aten._log_softmax.default, types=FLOAT | INT)
+@rules(aten.log_softmax.int, aten._log_softmax.default, types=FLOAT | INT, fewer=along)
 def log_softmax(mb: Emit, call: Call) -> Var:
     """x - max - log(sum(exp(x - max))): the logarithm of a softmax would be -inf in fp16."""
     x, axis = _scores(mb, call)

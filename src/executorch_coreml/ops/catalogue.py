@@ -10,8 +10,9 @@ import torch
 from torch.export import default_decompositions
 
 from executorch_coreml.ops import TABLE
+from executorch_coreml.ops.ranks import MAX_RANK
 from executorch_coreml.ops.refused import REFUSED
-from executorch_coreml.ops.rule import MAX_RANK, Rule
+from executorch_coreml.ops.rule import Rule
 
 _INTRODUCTION = f"""\
 # Operators
@@ -20,8 +21,9 @@ Made from the table of rules by `etcoreml ops --markdown > docs/operators.md`.
 
 A call of one of these {len(TABLE)} aten overloads can be delegated if all its tensors have one of
 the dtypes and rank {MAX_RANK} at most, if the deployment target is the one named or later, and
-within the limits. The partitioner's report gives the reason for every call that cannot. Every op
-of the Core ATen set is either here or, with the reason, under [Refused](#refused).
+within the limits. Inside a delegate many ops take higher ranks too: axes are merged. The
+partitioner's report gives the reason for every call that cannot. Every op of the Core ATen set is
+either here or, with the reason, under [Refused](#refused).
 
 Integers are int32 in Core ML:
 

@@ -9,6 +9,7 @@ from executorch.exir.passes import dim_order_ops_registry  # noqa: F401  (define
 
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.emit import Emit, Var, mil_type
+from executorch_coreml.ops.ranks import pointwise
 from executorch_coreml.ops.rule import Family
 
 aten = torch.ops.aten
@@ -47,6 +48,7 @@ def contiguous(call: Call) -> str | None:
     dim_order_ops._to_dim_order_copy.default,
     checks=[contiguous],
     moves_data=True,
+    fewer=pointwise,
 )
 def to_copy(mb: Emit, call: Call) -> Var:
     """The value itself where the dtype stays: MIL values do not change."""

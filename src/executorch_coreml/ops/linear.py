@@ -12,6 +12,7 @@ import torch
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.emit import Emit, Var, mil_type
 from executorch_coreml.ops.moves import reshape
+from executorch_coreml.ops.ranks import last
 from executorch_coreml.ops.rule import FLOAT, Family, Lower
 from executorch_coreml.ops.sizes import Extent
 from executorch_coreml.ops.weights import fixed, layer_type
@@ -54,7 +55,7 @@ for _op, _other in (
     rules(_op, types=FLOAT)(_product(_other))
 
 
-@rules(aten.linear.default, types=FLOAT)
+@rules(aten.linear.default, types=FLOAT, fewer=last)
 def linear(mb: Emit, call: Call) -> Var:
     mil = layer_type(mb, call, "weight", "bias")
     x = mb.var(call["input"], mil)

@@ -14,6 +14,7 @@ from executorch_coreml.ops.checks import one_of, only_first_result
 from executorch_coreml.ops.emit import FP16_MAX, Emit, Var, mil_type
 from executorch_coreml.ops.moves import reshape
 from executorch_coreml.ops.precision import keep_fp32
+from executorch_coreml.ops.ranks import last
 from executorch_coreml.ops.rule import FLOAT, Family
 from executorch_coreml.ops.weights import (
     fixed,
@@ -145,8 +146,8 @@ def _moved(mb: Emit, call: Call, name: str, value: Var) -> Var:
 # -- norms over each sample's own values ---------------------------------------------------------
 
 
-@rules(aten.layer_norm.default, types=FLOAT)
-@rules(aten.native_layer_norm.default, types=FLOAT, checks=[only_first_result])
+@rules(aten.layer_norm.default, types=FLOAT, fewer=last)
+@rules(aten.native_layer_norm.default, types=FLOAT, checks=[only_first_result], fewer=last)
 def layer_norm(mb: Emit, call: Call) -> Any:
     mil = layer_type(mb, call, *AFFINE)
     x = mb.var(call["input"], mil)
@@ -169,8 +170,8 @@ def layer_norm(mb: Emit, call: Call) -> Any:
     return _results(call, mb.cast(out, mb.type_of(call.outs[0].dtype)))
 
 
-@rules(aten.rms_norm.default, types=FLOAT)
-@rules(aten._fused_rms_norm.default, types=FLOAT, checks=[only_first_result])
+@rules(aten.rms_norm.default, types=FLOAT, fewer=last)
+@rules(aten._fused_rms_norm.default, types=FLOAT, checks=[only_first_result], fewer=last)
 def rms_norm(mb: Emit, call: Call) -> Any:
     mil = layer_type(mb, call, "weight")
     x = mb.var(call["input"], mil)

@@ -13,6 +13,7 @@ from executorch_coreml.ops.convert import not_zero, truth
 from executorch_coreml.ops.emit import FP16_MAX, Emit, Var, mil_type
 from executorch_coreml.ops.moves import reshape
 from executorch_coreml.ops.precision import LARGE, compute_type, keep_fp32, result
+from executorch_coreml.ops.ranks import along
 from executorch_coreml.ops.rule import FLOAT, INT, Family, Lower
 from executorch_coreml.ops.sizes import largest
 from executorch_coreml.ops.transcendental import log, raised
@@ -58,8 +59,8 @@ def _sum(op: str) -> Lower:
     return lower
 
 
-rules(aten.sum.default, aten.sum.dim_IntList)(_sum("reduce_sum"))
-rules(aten.mean.default, aten.mean.dim)(_sum("reduce_mean"))
+rules(aten.sum.default, aten.sum.dim_IntList, fewer=along)(_sum("reduce_sum"))
+rules(aten.mean.default, aten.mean.dim, fewer=along)(_sum("reduce_mean"))
 
 
 @rules(aten.prod.default, aten.prod.dim_int)
@@ -68,7 +69,7 @@ def prod(mb: Emit, call: Call) -> Var:
     return result(mb, call, _reduce(mb, "reduce_prod", x, _axes(call), _keep(call)))
 
 
-@rules(aten.cumsum.default)
+@rules(aten.cumsum.default, fewer=along)
 def cumsum(mb: Emit, call: Call) -> Var:
     shape = call.shape("self")
     count = largest(shape[call.dim()]) if shape else 1
@@ -95,8 +96,8 @@ def _extreme_value(op: str) -> Lower:
     return lambda mb, call: _extremum(mb, op, call["self"], _axes(call), _keep(call))
 
 
-rules(aten.amax.default, aten.max.default, in_range=True)(_extreme_value("reduce_max"))
-rules(aten.amin.default, aten.min.default, in_range=True)(_extreme_value("reduce_min"))
+rules(aten.amax.default, aten.max.default, in_range=True, fewer=along)(_extreme_value("reduce_max"))
+rules(aten.amin.default, aten.min.default, in_range=True, fewer=along)(_extreme_value("reduce_min"))
 
 
 def _position(mb: Emit, op: str, call: Call) -> Var:
@@ -173,7 +174,7 @@ def _correction(call: Call) -> float:
     return 1 if given is None else float(given)
 
 
-@rules(aten.var.default, aten.var.dim, aten.var.correction, types=FLOAT)
+@rules(aten.var.default, aten.var.dim, aten.var.correction, types=FLOAT, fewer=along)
 def var(mb: Emit, call: Call) -> Var:
     return result(mb, call, _variance(mb, call))
 

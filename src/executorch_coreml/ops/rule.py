@@ -22,6 +22,7 @@ import torch
 
 from executorch_coreml.ops.bounds import beyond_int32
 from executorch_coreml.ops.call import Call
+from executorch_coreml.ops.ranks import MAX_RANK, Form, default_form, too_many_axes
 from executorch_coreml.ops.sizes import fixed_extent, inexpressible
 from executorch_coreml.options import Target
 
@@ -45,8 +46,6 @@ _INSTEAD = {
     torch.complex128: "; compute with the real and the imaginary part, as float32",
 }
 
-MAX_RANK = 5  # Core ML refuses tensors of higher rank
-
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -63,6 +62,7 @@ class Rule:
             nothing need be wrapped. Ops that move data are like that unless they say otherwise.
         dynamic: The lowering holds for extents that only run time knows.
         where: ``file:line`` of the lowering.
+        fewer: How a call on more than five axes is written with fewer; None if it cannot be.
     """
 
     op: Any
@@ -74,6 +74,7 @@ class Rule:
     in_range: bool
     dynamic: bool
     where: str
+    fewer: Form | None = None
 
     @property
     def limits(self) -> tuple[str, ...]:
@@ -92,15 +93,21 @@ class Rule:
         for tensor in call.read_outs():
             if reason := self._tensor_reason("the result", tensor):
                 return reason
+        if too_many_axes(call) and not self._takes_fewer(call):
+            return _rank_reason(call)
         checks = (*self.checks, beyond_int32)
         return next((reason for check in checks if (reason := check(call))), None)
+
+    def _takes_fewer(self, call: Call) -> bool:
+        """Whether the call can be written with fewer axes, whose extents must be known for it."""
+        tensors = [*(tensor for _, tensor in call.tensors()), *call.read_outs()]
+        fixed = all(fixed_extent(extent) is not None for t in tensors for extent in t.shape)
+        return fixed and self.fewer is not None and self.fewer(call) is not None
 
     def _tensor_reason(self, what: str, tensor: torch.Tensor) -> str | None:
         if tensor.dtype not in self.types:
             reason = f"{what} has dtype {_dtype(tensor.dtype)}; allowed: {_dtypes(self.types)}"
             return reason + _INSTEAD.get(tensor.dtype, "")
-        if tensor.dim() > MAX_RANK:
-            return f"{what} has rank {tensor.dim()}; Core ML allows at most {MAX_RANK}"
         if unfit := self._extent_reason(what, tensor):
             return unfit
         if any(fixed_extent(extent) == 0 for extent in tensor.shape):
@@ -116,6 +123,14 @@ class Rule:
         if not self.dynamic:
             return f"{what} has the dynamic shape {tuple(tensor.shape)}; this op needs a fixed one"
         return next((f"{what}: {r}" for extent in unknown if (r := inexpressible(extent))), None)
+
+
+def _rank_reason(call: Call) -> str:
+    """Which tensor has too many axes; they can neither be merged."""
+    named = [(f"argument {name!r}", tensor) for name, tensor in call.tensors()]
+    named += [("the result", tensor) for tensor in call.read_outs()]
+    what, most = max(named, key=lambda pair: pair[1].dim())
+    return f"{what} has rank {most.dim()}; Core ML allows at most {MAX_RANK}"
 
 
 def _dtype(dtype: torch.dtype) -> str:
@@ -146,6 +161,7 @@ class Family:
         moves_data: bool = False,
         in_range: bool | None = None,
         dynamic: bool | None = None,
+        fewer: Form | None = None,
     ) -> Callable[[Lower], Lower]:
         def add(lower: Lower) -> Lower:
             code = lower.__code__
@@ -162,6 +178,7 @@ class Family:
                         in_range=moves_data if in_range is None else in_range,
                         dynamic=self._dynamic if dynamic is None else dynamic,
                         where=where,
+                        fewer=fewer or default_form(op),
                     )
                 )
             return lower

@@ -25,7 +25,8 @@ from executorch_coreml.ops.moves import (
     take,
     transpose,
 )
-from executorch_coreml.ops.rule import FLOAT, INT, MAX_RANK, Family
+from executorch_coreml.ops.ranks import MAX_RANK
+from executorch_coreml.ops.rule import FLOAT, INT, Family
 
 if TYPE_CHECKING:
     from executorch_coreml.ops.emit import Emit

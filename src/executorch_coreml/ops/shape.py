@@ -22,6 +22,7 @@ from executorch_coreml.ops.moves import (
     reshape,
     transpose,
 )
+from executorch_coreml.ops.ranks import along, expanded, permuted, reshaped
 from executorch_coreml.ops.rule import Family
 from executorch_coreml.ops.sizes import Extent, expression, fixed_extent, maximum
 
@@ -44,13 +45,14 @@ def _default_layout(call: Call) -> str | None:
     return f"memory_format is {given}; only contiguous tensors can be delegated"
 
 
-@rules(aten.alias.default, aten.alias_copy.default, moves_data=True)
-@rules(aten.detach.default, aten.detach_copy.default, moves_data=True)
+@rules(aten.alias.default, aten.alias_copy.default, moves_data=True, fewer=reshaped)
+@rules(aten.detach.default, aten.detach_copy.default, moves_data=True, fewer=reshaped)
 @rules(
     aten.clone.default,
     dim_order._clone_dim_order.default,
     checks=[_default_layout],
     moves_data=True,
+    fewer=reshaped,
 )
 def identity(mb: Emit, call: Call) -> Var:
     return mb.var(call["self"])
@@ -66,23 +68,24 @@ def identity(mb: Emit, call: Call) -> Var:
     aten.squeeze.dims,
     aten.squeeze_copy.dims,
     moves_data=True,
+    fewer=reshaped,
 )
 def view(mb: Emit, call: Call) -> Var:
     return reshape(mb, mb.var(call["self"]), call.out.shape)
 
 
-@rules(aten.unsqueeze.default, aten.unsqueeze_copy.default, moves_data=True)
+@rules(aten.unsqueeze.default, aten.unsqueeze_copy.default, moves_data=True, fewer=reshaped)
 def unsqueeze(mb: Emit, call: Call) -> Var:
     return mb.expand_dims(x=mb.var(call["self"]), axes=[call["dim"] % call.out.dim()])
 
 
-@rules(aten.permute.default, aten.permute_copy.default, moves_data=True)
+@rules(aten.permute.default, aten.permute_copy.default, moves_data=True, fewer=permuted)
 def permute(mb: Emit, call: Call) -> Var:
     rank = call.rank("self")
     return transpose(mb, mb.var(call["self"]), [dim % rank for dim in call["dims"]])
 
 
-@rules(aten.transpose.int, aten.transpose_copy.int, moves_data=True)
+@rules(aten.transpose.int, aten.transpose_copy.int, moves_data=True, fewer=permuted)
 def transpose_int(mb: Emit, call: Call) -> Var:
     perm = list(range(call.rank("self")))
     if perm:
@@ -91,12 +94,12 @@ def transpose_int(mb: Emit, call: Call) -> Var:
     return transpose(mb, mb.var(call["self"]), perm)
 
 
-@rules(aten.t.default, aten.t_copy.default, moves_data=True)
+@rules(aten.t.default, aten.t_copy.default, moves_data=True, fewer=permuted)
 def t(mb: Emit, call: Call) -> Var:
     return transpose(mb, mb.var(call["self"]), range(call.rank("self"))[::-1])
 
 
-@rules(aten.expand.default, aten.expand_copy.default, moves_data=True)
+@rules(aten.expand.default, aten.expand_copy.default, moves_data=True, fewer=expanded)
 def expand(mb: Emit, call: Call) -> Var:
     return broadcast(mb, mb.var(call["self"]), call.out.shape)
 
@@ -106,6 +109,7 @@ def expand(mb: Emit, call: Call) -> Var:
     aten.slice_copy.Tensor,
     checks=[constant_or_size("start"), constant_or_size("end"), constant("step")],
     moves_data=True,
+    fewer=along,
 )
 def slice_tensor(mb: Emit, call: Call) -> Var:
     axis, step = call.dim(), call["step"]
@@ -129,7 +133,13 @@ def narrow(mb: Emit, call: Call) -> Var:
     return piece(mb, mb.var(call["self"]), axis, start, start + call["length"])
 
 
-@rules(aten.select.int, aten.select_copy.int, checks=[constant_or_size("index")], moves_data=True)
+@rules(
+    aten.select.int,
+    aten.select_copy.int,
+    checks=[constant_or_size("index")],
+    moves_data=True,
+    fewer=along,
+)
 def select(mb: Emit, call: Call) -> Var:
     axis = call.dim()
     place = _from_front(call["index"], call.shape("self")[axis])
@@ -144,6 +154,7 @@ def select(mb: Emit, call: Call) -> Var:
     aten.split_with_sizes_copy.default,
     aten.unsafe_split_with_sizes.default,
     moves_data=True,
+    fewer=along,
 )
 def split(mb: Emit, call: Call) -> tuple[Var, ...]:
     x, axis = mb.var(call["self"]), call.dim()
@@ -159,13 +170,13 @@ def split(mb: Emit, call: Call) -> tuple[Var, ...]:
     )
 
 
-@rules(aten.unbind.int, aten.unbind_copy.int, moves_data=True)
+@rules(aten.unbind.int, aten.unbind_copy.int, moves_data=True, fewer=along)
 def unbind(mb: Emit, call: Call) -> tuple[Var, ...]:
     x, axis = mb.var(call["self"]), call.dim()
     return tuple(pick(mb, x, axis, index) for index in range(len(call.outs)))
 
 
-@rules(aten.cat.default, moves_data=True)
+@rules(aten.cat.default, moves_data=True, fewer=along)
 def cat(mb: Emit, call: Call) -> Var:
     values = [mb.var(tensor, call.out.dtype) for tensor in call["tensors"]]
     return concat(mb, values, call["dim"] % call.out.dim())
@@ -206,14 +217,14 @@ def repeat_interleave(mb: Emit, call: Call) -> Var:
     return reshape(mb, mb.tile(x=x, reps=[1, call["repeats"], 1]), call.out.shape)
 
 
-@rules(aten.flip.default, moves_data=True)
+@rules(aten.flip.default, moves_data=True, fewer=along)
 def flip(mb: Emit, call: Call) -> Var:
     x = mb.var(call["self"])
     axes = sorted(dim % len(x.shape) for dim in call["dims"] if x.shape)
     return mb.reverse(x=x, axes=axes) if axes else x
 
 
-@rules(aten.roll.default, checks=[constant("shifts")], moves_data=True, dynamic=False)
+@rules(aten.roll.default, checks=[constant("shifts")], moves_data=True, dynamic=False, fewer=along)
 def roll(mb: Emit, call: Call) -> Var:
     x, shifts, dims = mb.var(call["self"]), call["shifts"], call["dims"]
     if not dims:

@@ -29,6 +29,7 @@ from executorch_coreml.location import locate
 from executorch_coreml.ops import TABLE
 from executorch_coreml.ops.bounds import NUMBER
 from executorch_coreml.ops.call import Call, normalise
+from executorch_coreml.ops.ranks import MAX_RANK
 from executorch_coreml.ops.refused import why_not
 from executorch_coreml.ops.rule import INT
 from executorch_coreml.ops.sizes import inexpressible, is_size
@@ -261,6 +262,8 @@ def _cannot_cross(node: Node, target: Target) -> str | None:
     if border_type(value.dtype, target) is None:
         name = str(value.dtype).removeprefix("torch.")
         return f"has dtype {name}, which the delegate does not take"
+    if value.dim() > MAX_RANK:
+        return f"has rank {value.dim()}; Core ML allows at most {MAX_RANK}"
     return None
 
 

@@ -16,7 +16,6 @@ run time, or when a folded value would not fit fp16 in a model that computes in 
 from __future__ import annotations
 
 import operator
-from typing import Any
 
 import torch
 from torch.fx import Node
@@ -91,7 +90,7 @@ def _replace(
     call = Call(conv)
     metas = (call["weight"].meta, Call(norm)["running_mean"].meta)
     placeholders = [
-        _placeholder(graph, f"{conv.name}_{what}_folded", tensor, meta)
+        graph.constant(f"{conv.name}_{what}_folded", tensor, meta["val"])
         for what, tensor, meta in zip(("weight", "bias"), (weight, bias), metas, strict=True)
     ]
     arguments = dict(call.args) | dict(zip(("weight", "bias"), placeholders, strict=True))
@@ -102,12 +101,3 @@ def _replace(
         graph.graph.erase_node(reader)
     if norm.graph is graph.graph and norm not in readers:
         graph.graph.erase_node(norm)
-
-
-def _placeholder(graph: DelegatedGraph, name: str, value: torch.Tensor, meta: Any) -> Node:
-    first = next(iter(graph.graph.nodes))
-    with graph.graph.inserting_before(first):
-        node = graph.graph.placeholder(name)
-    node.meta["val"] = meta["val"]
-    graph.weights[node] = value
-    return node
