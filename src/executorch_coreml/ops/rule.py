@@ -34,6 +34,10 @@ INT = frozenset({torch.int32, torch.int64})
 BOOL = frozenset({torch.bool})
 ANY = FLOAT | INT | BOOL
 
+# Views that may stay whole: ExecuTorch's edge dialect has them as copies, with a kernel for those
+# that are left outside. When nothing decomposes, ExecuTorch (1.5.1) traces the program once less.
+_VIEWS = frozenset({torch.ops.aten.transpose.int, torch.ops.aten.t.default})
+
 MAX_RANK = 5  # Core ML refuses tensors of higher rank
 
 
@@ -98,6 +102,11 @@ def _dtype(dtype: torch.dtype) -> str:
 
 def _dtypes(dtypes: Iterable[torch.dtype]) -> str:
     return ", ".join(sorted(_dtype(d) for d in dtypes))
+
+
+def stays_whole(op: Any) -> bool:
+    """Whether ExecuTorch can keep an op that PyTorch decomposes; most views it cannot."""
+    return op in _VIEWS or all(result.alias_info is None for result in op._schema.returns)
 
 
 class Family:
