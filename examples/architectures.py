@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -116,17 +117,19 @@ def minilm() -> tuple[nn.Module, tuple[torch.Tensor]]:
     return First(BertModel(config)), tokens(128, config.vocab_size)
 
 
-def llama(layers: int = 2) -> tuple[nn.Module, tuple[torch.Tensor]]:
-    """Llama without a cache: width 512, 8 heads of which 4 hold keys, 64 tokens."""
+def llama(
+    layers: int = 2, width: int = 512, vocabulary: int = 4096
+) -> tuple[nn.Module, tuple[torch.Tensor]]:
+    """Llama without a cache: heads of 64, of which every second holds keys; 64 tokens."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
-        vocab_size=4096,
-        hidden_size=512,
-        intermediate_size=1408,
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=width * 11 // 4,
         num_hidden_layers=layers,
-        num_attention_heads=8,
-        num_key_value_heads=4,
+        num_attention_heads=width // 64,
+        num_key_value_heads=width // 128,
         max_position_embeddings=256,
     )
     return First(LlamaForCausalLM(config), use_cache=False), tokens(64, config.vocab_size)
@@ -140,9 +143,14 @@ MODELS: dict[str, Callable[[], tuple[nn.Module, tuple[torch.Tensor]]]] = {
     "Llama, 2 layers": llama,
 }
 
+# Too large for the test suite: lowering is measured on them.
+LARGE_MODELS: dict[str, Callable[[], tuple[nn.Module, tuple[torch.Tensor]]]] = {
+    "Llama, 8 layers, 150 M": partial(llama, layers=8, width=1024, vocabulary=28672),
+}
+
 
 def build(name: str) -> tuple[nn.Module, tuple[torch.Tensor]]:
     """(model in eval mode, example inputs), the same weights in every process."""
     torch.manual_seed(0)
-    model, inputs = MODELS[name]()
+    model, inputs = (MODELS | LARGE_MODELS)[name]()
     return model.eval(), inputs

@@ -214,7 +214,7 @@ ROWS: list[Case | Reject] = [
         covers=aten.put.default,
     ),
     Case(
-        "put-accumulate",
+        "take-put-accumulate",
         lambda x, i, y: x.put(i, y, accumulate=True),
         (randint(3, 4), torch.tensor([5, 5, 0]), randint(3)),
         covers=aten.put.default,

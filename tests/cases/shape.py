@@ -11,6 +11,7 @@ aten = torch.ops.aten
 dim_order = torch.ops.dim_order_ops
 
 HALF = torch.float16
+TRANSPOSE, T = aten.transpose_copy.int, aten.t_copy.default
 VIEW, PERMUTE, SELECT = aten.view_copy.default, aten.permute_copy.default, aten.select_copy.int
 SLICE, SPLIT = aten.slice_copy.Tensor, aten.split_with_sizes_copy.default
 EXPAND, CAT, STACK = aten.expand_copy.default, aten.cat.default, aten.stack.default
@@ -54,8 +55,8 @@ AXES = [
     moved("permute-rank5", PERMUTE, lambda x: x.permute(4, 2, 0, 3, 1), randn(2, 1, 3, 2, 2)),
     moved("permute-int", PERMUTE, lambda x: x.permute(1, 0), randint(2, 3)),
     moved("permute-bool", PERMUTE, lambda x: x.permute(1, 0), randbool(2, 3)),
-    moved("transpose", PERMUTE, lambda x: x.transpose(0, -1), randn(2, 3, 4)),
-    moved("t", PERMUTE, lambda x: x.t(), randn(2, 3)),
+    moved("transpose", TRANSPOSE, lambda x: x.transpose(0, -1), randn(2, 3, 4)),
+    moved("t", T, lambda x: x.t(), randn(2, 3)),
     moved("movedim", PERMUTE, lambda x: x.movedim(0, -1), randn(2, 3, 4)),
     moved("expand", EXPAND, lambda x: x.expand(2, 3), randn(1, 3)),
     moved("expand-keep", EXPAND, lambda x: x.expand(4, -1, 2), randn(3, 1)),

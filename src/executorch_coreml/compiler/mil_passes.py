@@ -44,3 +44,11 @@ def pass_pipeline(names: Sequence[str]) -> Any:
     if not names:
         return ct.PassPipeline.EMPTY
     return ct.PassPipeline(list(names), pipeline_name="executorch_user_pipeline")
+
+
+def run_passes(program: Any, names: Sequence[str]) -> None:
+    """Runs the named passes on a program, in place."""
+    if names:
+        from coremltools.converters.mil.mil.passes.pass_pipeline import PassPipelineManager
+
+        PassPipelineManager.apply_pipeline(program, pass_pipeline(names))

@@ -1,24 +1,16 @@
-"""MIL program -> :class:`Package`: the model file, the weights and what the border is called.
-
-The only file that calls ``coremltools.convert``. The MIL program is final when it arrives, so the
-serialiser runs no optimisation passes of its own choosing; what it writes is stripped of the
-conversion date, which would make two builds of one model differ.
-"""
+"""MIL program -> :class:`Package`: the model file, the weights and what the border is called."""
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from executorch_coreml.compiler import payload
 from executorch_coreml.compiler.lower import Lowered
-from executorch_coreml.compiler.mil_passes import pass_pipeline
+from executorch_coreml.compiler.mil_passes import check_pass_names, run_passes
 from executorch_coreml.compiler.quiet import quiet_coremltools
 from executorch_coreml.errors import PackageError
 from executorch_coreml.location import locate
@@ -27,7 +19,6 @@ from executorch_coreml.location import locate
 _MODEL_ID = "8A7C1C7E-3D0E-4B7B-9F5C-000000000001"
 _WEIGHTS_ID = "8A7C1C7E-3D0E-4B7B-9F5C-000000000002"
 _AUTHOR = "com.apple.CoreML"
-_DATE = "com.github.apple.coremltools.conversion_date"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +49,13 @@ class Package:
 
     Attributes:
         model: ``model.mlmodel``, a serialised protobuf ``Model``.
-        weights: ``weight.bin``, or None when every constant is inside the model file.
+        weights: ``weight.bin`` in pieces, none when every constant is inside the model file.
         inputs, outputs: Names at the border, in the delegate's argument order.
         debug: The ops that come from a graph node, in program order.
     """
 
     model: bytes
-    weights: bytes | None
+    weights: tuple[payload.Buffer, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     debug: tuple[DebugOp, ...]
@@ -73,15 +64,16 @@ class Package:
     def identifier(self) -> str:
         """Hash of everything that decides what the model computes; keys the device's cache."""
         digest = hashlib.sha256(self.model)
-        digest.update(self.weights or b"")
+        for part in self.weights:
+            digest.update(part)
         digest.update(json.dumps([self.inputs, self.outputs]).encode())
         return f"executorch_{digest.hexdigest()[:32]}"
 
-    def files(self) -> dict[str, bytes]:
+    def files(self) -> dict[str, payload.Content]:
         """Path inside the ``.mlpackage`` -> content."""
         items = {_MODEL_ID: ("model.mlmodel", "CoreML Model Specification")}
-        data = {"model.mlmodel": self.model}
-        if self.weights is not None:
+        data: dict[str, payload.Content] = {"model.mlmodel": self.model}
+        if self.weights:
             items[_WEIGHTS_ID] = ("weights", "CoreML Model Weights")
             data["weights/weight.bin"] = self.weights
         manifest = {
@@ -145,51 +137,26 @@ def build(lowered: Lowered, pass_names: Sequence[str] = ()) -> Package:
         OptionsError: coremltools knows no such pass.
         PackageError: coremltools refused the program; its exception is the cause.
     """
-    with quiet_coremltools(), _cheap_collections():
-        import coremltools as ct
+    with quiet_coremltools():
+        from executorch_coreml.compiler.exporter import export
 
-        passes = pass_pipeline(pass_names)
+        check_pass_names(pass_names)
         try:
-            model = ct.convert(
-                lowered.program,
-                source="milinternal",
-                convert_to="mlprogram",
-                pass_pipeline=passes,
-                compute_precision=ct.precision.FLOAT32,  # types are final: no cast pass
-                minimum_deployment_target=ct.target(lowered.target.value),
-                skip_model_load=True,
-            )
+            run_passes(lowered.program, pass_names)
+            spec, weights = export(lowered.program, lowered.target.value)
         except Exception as cause:
             raise PackageError(
                 f"the program could not be serialised: {cause}",
                 hint="this is a bug in executorch-coreml; please report it with the model",
             ) from cause
-        spec = model.get_spec()
-        weights = Path(model.weights_dir, "weight.bin") if model.weights_dir else None
-        data = weights.read_bytes() if weights is not None and weights.exists() else None
-    spec.description.metadata.userDefined.pop(_DATE, None)
     return Package(
         model=spec.SerializeToString(deterministic=True),
-        weights=data,
+        weights=weights.parts,
         # Not the names that lowering chose: the serialiser renames what MIL reserves ("int32").
         inputs=tuple(feature.name for feature in spec.description.input),
         outputs=tuple(feature.name for feature in spec.description.output),
         debug=tuple(_debug_ops(spec, lowered)),
     )
-
-
-@contextmanager
-def _cheap_collections() -> Iterator[None]:
-    """Keeps what exists now out of garbage collections.
-
-    ``coremltools.convert`` (9.0) collects garbage each time it is called, at a cost that grows
-    with everything the process holds: torch alone makes that 0.2 s per delegate.
-    """
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _debug_ops(spec: Any, lowered: Lowered) -> list[DebugOp]:

@@ -30,6 +30,7 @@ from typing import Any, TypeAlias
 from executorch_coreml.errors import PayloadError
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
+Content: TypeAlias = "Buffer | tuple[Buffer, ...]"  # whole, or in pieces to be joined
 
 REFERENCE_MAGIC = b"CMJR"
 
@@ -61,7 +62,7 @@ def alignment_for(size: int) -> int:
     return _PAGE if size > _LARGE else _ALIGNMENT
 
 
-def pack(files: Mapping[str, Buffer], *, alignment: int | None = None) -> bytes:
+def pack(files: Mapping[str, Content], *, alignment: int | None = None) -> bytes:
     """Flatten a tree of files. The same mapping gives the same bytes, whatever its order.
 
     Args:
@@ -73,9 +74,10 @@ def pack(files: Mapping[str, Buffer], *, alignment: int | None = None) -> bytes:
         PayloadError: A path that is empty, absolute, has a ``.`` or ``..`` component or a
             character the delegate cannot read, a file used as a directory, or no common root.
     """
-    contents = {_components(path): memoryview(content) for path, content in files.items()}
+    contents = {_components(path): _pieces(content) for path, content in files.items()}
+    sizes = {path: sum(piece.nbytes for piece in pieces) for path, pieces in contents.items()}
     if alignment is None:
-        alignment = alignment_for(sum(content.nbytes for content in contents.values()))
+        alignment = alignment_for(sum(sizes.values()))
     parts: list[Buffer] = []
     nodes: list[dict[str, Any]] = []
     end = 0
@@ -83,9 +85,9 @@ def pack(files: Mapping[str, Buffer], *, alignment: int | None = None) -> bytes:
         kind, region = _DIRECTORY, {"offset": 0, "size": 0}
         if path in contents:
             start = _aligned(end, alignment)
-            kind, region = _FILE, {"offset": start, "size": contents[path].nbytes}
-            parts.extend((bytes(start - end), contents[path]))
-            end = start + contents[path].nbytes
+            kind, region = _FILE, {"offset": start, "size": sizes[path]}
+            parts.extend((bytes(start - end), *contents[path]))
+            end = start + sizes[path]
         nodes.append({"children": children, "dataRegion": region, "kind": kind, "name": path[-1]})
     text = json.dumps({"nodes": nodes}, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     metadata = text.encode()
@@ -156,6 +158,10 @@ def parse_reference(data: Buffer) -> Reference:
     if not isinstance(key, str) or not isinstance(function, str | None):
         raise PayloadError("'key' and 'functionName' of a reference must be text", offset=start)
     return Reference(key, function or None)
+
+
+def _pieces(content: Content) -> list[memoryview]:
+    return [memoryview(piece) for piece in (content if isinstance(content, tuple) else (content,))]
 
 
 def _aligned(offset: int, alignment: int) -> int:

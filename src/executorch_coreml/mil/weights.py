@@ -1,4 +1,4 @@
-"""The weight file of an ML Program, read in place.
+"""The weight file of an ML Program, read in place and written without a copy.
 
 The format is ``MILBlob`` (apple/coremltools, ``mlmodel/src/MILBlob/Blob/StorageFormat.hpp``),
 little-endian throughout::
@@ -50,6 +50,8 @@ _BLOB_DTYPES = {
 
 SUB_BYTE_BITS = {"uint1": 1, "uint2": 2, "uint3": 3, "uint4": 4, "int4": 4, "uint6": 6}
 """Bits per element of the dtypes that are stored packed."""
+
+_CODES = {dtype: code for code, dtype in _BLOB_DTYPES.items()}
 
 
 class WeightFile:
@@ -111,6 +113,46 @@ class WeightFile:
         return PayloadError(f"{self._name}: {message}", offset=offset)
 
 
+class WeightWriter:
+    """Collects blobs; keeps whole-byte arrays as they are until :attr:`parts` are read.
+
+    The same arrays in the same order give the same bytes, those that coremltools' own writer makes.
+    """
+
+    def __init__(self) -> None:
+        self._blobs: list[memoryview | bytes] = []
+        self._end = _ALIGNMENT
+        self._count = 0
+
+    @property
+    def parts(self) -> tuple[memoryview | bytes, ...]:
+        """The file in pieces, to be joined; none if there are no blobs."""
+        header = _HEADER.pack(self._count, _VERSION).ljust(_ALIGNMENT, b"\0")
+        return (header, *self._blobs) if self._blobs else ()
+
+    def add(self, array: np.ndarray[Any, Any], dtype: str) -> int:
+        """Appends the elements of ``array``, of MIL type ``dtype``, in row-major order.
+
+        Returns:
+            The offset of the blob's metadata, by which a program refers to it.
+        """
+        bits = SUB_BYTE_BITS.get(dtype)
+        if bits is None:
+            stored = NUMPY_DTYPES[dtype].newbyteorder("<")
+            data = np.ascontiguousarray(array, stored)
+            blob = data.reshape(-1).view(np.uint8).data
+        else:
+            blob = _pack(array.reshape(-1).astype(np.uint8), bits).data
+        unused = 0 if bits is None else -array.size * bits % 8
+        offset = self._end + -self._end % _ALIGNMENT
+        start = offset + _ALIGNMENT
+        metadata = _METADATA.pack(_SENTINEL, _CODES[dtype], blob.nbytes, start, unused)
+        self._blobs += (bytes(offset - self._end), metadata.ljust(_ALIGNMENT, b"\0"), blob)
+        self._end = start + blob.nbytes
+        self._count += 1
+        return offset
+
+
 def from_bytes(data: memoryview, dtype: str, count: int) -> np.ndarray[Any, Any]:
     """``count`` elements of ``dtype`` stored in exactly ``data``: a read-only view of it, or a
     fresh array where elements are packed. The caller has checked that the sizes agree."""
@@ -123,6 +165,12 @@ def from_bytes(data: memoryview, dtype: str, count: int) -> np.ndarray[Any, Any]
         unpacked = ((unpacked ^ 8).view(np.int8)) - np.int8(8)  # extend the sign of 4 bits
     unpacked.setflags(write=False)
     return unpacked
+
+
+def _pack(elements: np.ndarray[Any, Any], bits: int) -> np.ndarray[Any, Any]:
+    """The reverse of :func:`_unpack`: the low ``bits`` of each element as one stream."""
+    columns = np.unpackbits(elements[:, None], axis=1, count=bits, bitorder="little")
+    return np.packbits(columns, bitorder="little")
 
 
 def _unpack(packed: np.ndarray[Any, Any], bits: int) -> np.ndarray[Any, Any]:

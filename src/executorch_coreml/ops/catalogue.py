@@ -12,7 +12,7 @@ from torch.export import default_decompositions
 from executorch_coreml.ops import TABLE
 from executorch_coreml.ops.ranks import MAX_RANK
 from executorch_coreml.ops.refused import REFUSED
-from executorch_coreml.ops.rule import Rule
+from executorch_coreml.ops.rule import Rule, stays_whole
 
 _INTRODUCTION = f"""\
 # Operators
@@ -136,9 +136,8 @@ def _width(dtype: torch.dtype) -> tuple[bool, bool, int, str]:
 
 
 def _may_stay_whole(op: Any) -> bool:
-    """ExecuTorch 1.5.1 decomposes all the same what has several results, or may return a view."""
-    returns = op._schema.returns
-    return op.namespace == "aten" and len(returns) == 1 and returns[0].alias_info is None
+    """ExecuTorch 1.5.1 decomposes all the same what has several results, and most views."""
+    return op.namespace == "aten" and len(op._schema.returns) == 1 and stays_whole(op)
 
 
 def markdown(rows: Iterable[Entry], refused: Iterable[Refusal]) -> str:

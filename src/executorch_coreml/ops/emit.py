@@ -59,8 +59,9 @@ def to_fp16(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     :func:`fits_fp16` first and compute in fp32 instead.
     """
     array = np.asarray(array)
-    sentinel = np.isfinite(array) & (np.abs(array) >= SENTINEL)
-    if sentinel.any():
+    # Nearly all weights are known to hold no sentinel without further copies of them.
+    if array.size and not max(array.max(), -array.min()) < SENTINEL:  # NaN: look closer
+        sentinel = np.isfinite(array) & (np.abs(array) >= SENTINEL)
         array = np.where(sentinel, np.copysign(SENTINEL_FP16, array), array)
     with np.errstate(over="ignore"):
         return array.astype(np.float16)

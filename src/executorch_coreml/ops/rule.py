@@ -45,6 +45,9 @@ _INSTEAD = {
     torch.complex64: "; compute with the real and the imaginary part, as torch.view_as_real does",
     torch.complex128: "; compute with the real and the imaginary part, as float32",
 }
+# Views that may stay whole: ExecuTorch's edge dialect has them as copies, with a kernel for those
+# that are left outside. When nothing decomposes, ExecuTorch (1.5.1) traces the program once less.
+_VIEWS = frozenset({torch.ops.aten.transpose.int, torch.ops.aten.t.default})
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,11 @@ def _dtype(dtype: torch.dtype) -> str:
 
 def _dtypes(dtypes: Iterable[torch.dtype]) -> str:
     return ", ".join(sorted(_dtype(d) for d in dtypes))
+
+
+def stays_whole(op: Any) -> bool:
+    """Whether ExecuTorch can keep an op that PyTorch decomposes; most views it cannot."""
+    return op in _VIEWS or all(result.alias_info is None for result in op._schema.returns)
 
 
 class Family:

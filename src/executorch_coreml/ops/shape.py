@@ -61,6 +61,7 @@ def identity(mb: Emit, call: Call) -> Var:
 @rules(
     aten.view.default,
     aten.view_copy.default,
+    aten._unsafe_view.default,
     aten.squeeze.default,
     aten.squeeze_copy.default,
     aten.squeeze.dim,

@@ -31,7 +31,7 @@ from executorch_coreml.ops.bounds import NUMBER
 from executorch_coreml.ops.call import Call, normalise
 from executorch_coreml.ops.ranks import MAX_RANK
 from executorch_coreml.ops.refused import why_not
-from executorch_coreml.ops.rule import INT
+from executorch_coreml.ops.rule import INT, stays_whole
 from executorch_coreml.ops.sizes import inexpressible, is_size
 from executorch_coreml.options import CompileOptions, Target
 from executorch_coreml.partition.buffers import mutated_buffers
@@ -102,7 +102,7 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
             op = node.target  # not normalised: in the edge dialect it is too late to keep an op
             if node.op == "call_function" and op in TABLE:
                 kept[op] = kept.get(op, True) and self._refuse(node) is None
-        return [op for op, keep in kept.items() if keep and not _aliases(op)], None
+        return [op for op, keep in kept.items() if keep and stays_whole(op)], None
 
     def partition(self, exported_program: ExportedProgram) -> PartitionResult:
         """Tags the nodes to delegate and fills :attr:`report`.
@@ -285,11 +285,6 @@ def _decomposable() -> frozenset[Any]:
     whole = (torch.Tag.core, torch.Tag.view_copy)
     table = torch.export.default_decompositions()
     return frozenset(op for op in table if not any(tag in op.tags for tag in whole))
-
-
-def _aliases(op: Any) -> bool:
-    """ExecuTorch keeps no op whole that may return a view: the edge dialect has copies instead."""
-    return any(ret.alias_info is not None for ret in op._schema.returns)
 
 
 def _known_ops(names: Iterable[str]) -> frozenset[Any]:
