@@ -126,7 +126,7 @@ def test_ops_kept_whole_are_those_that_executorch_lets_us_keep() -> None:
     whole = {entry.op for entry in entries() if entry.kept_whole}
     kept = [op for op in TABLE if str(op) in whole]
     assert torch.ops.aten.linear.default in kept
-    # Transposes pass the first decomposition; the edge dialect then has copies with kernels for them.
+    # Transposes pass the first decomposition; the edge dialect has copies with kernels for them.
     views = {torch.ops.aten.transpose.int, torch.ops.aten.t.default}
     assert set(kept) - set(_remove_invalid_ops_for_not_decompose(kept)) == views
 
