@@ -173,6 +173,11 @@ def _prod(call: Call, of: Of) -> Range:
     return _power(of("self"), _count(call))
 
 
+def _product(other: str) -> Callable[[Call, Of], Range]:
+    """Of matrices: as many products as the inner axis is long."""
+    return lambda call, of: _times(_times(of("self"), of(other)), (0, call.shape("self")[-1]))
+
+
 def _place(call: Call, of: Of) -> Range:
     return 0, prod(map(largest, call.shape("self"))) - 1
 
@@ -217,6 +222,11 @@ _RANGES: dict[Any, Callable[[Call, Of], Range]] = {
     aten.prod.default: _prod,
     aten.prod.dim_int: _prod,
     aten.cumprod.default: _prod,
+    aten.mm.default: _product("mat2"),
+    aten.bmm.default: _product("mat2"),
+    aten.mv.default: _product("vec"),
+    aten.dot.default: _product("tensor"),
+    aten.matmul.default: _product("other"),
     aten.argmax.default: _place,
     aten.argmin.default: _place,
     aten.arange.default: _arange,
