@@ -12,9 +12,9 @@ import torch
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.emit import Emit, Var, mil_type
 from executorch_coreml.ops.moves import reshape
-from executorch_coreml.ops.ranks import last
-from executorch_coreml.ops.rule import FLOAT, INT, MAX_RANK, Family, Lower
-from executorch_coreml.ops.sizes import Extent
+from executorch_coreml.ops.ranks import MAX_RANK, last
+from executorch_coreml.ops.rule import FLOAT, INT, Family, Lower
+from executorch_coreml.ops.sizes import Extent, largest
 from executorch_coreml.ops.weights import fixed, layer_type
 
 aten = torch.ops.aten
@@ -51,7 +51,7 @@ def few_whole_products(call: Call) -> str | None:
     """Of integers, the product takes at most 2**22 multiplications and operands of rank 4."""
     if call.out.dtype.is_floating_point:
         return None
-    count = call.out.numel() * call.shape("self")[-1]
+    count = prod(map(largest, (*call.out.shape, call.shape("self")[-1])))
     if count > MOST_WHOLE_PRODUCTS:
         return f"an integer product of {count} multiplications; at most {MOST_WHOLE_PRODUCTS}"
     if call.out.dim() >= MAX_RANK:
