@@ -175,6 +175,25 @@ class Constant(torch.nn.Module):
         return (x.to(self.table.dtype) * self.table).to(I32)
 
 
+def _column(dtype: torch.dtype) -> torch.Tensor:
+    return _other(dtype).reshape(4, 3)
+
+
+PRODUCTS = [
+    *_rows("mm", torch.mm, aten.mm.default, _spread, _column),
+    *_rows("matmul", lambda x, y: x[None] @ torch.stack([y, y + y]), aten.matmul.default,
+           _spread, _column),
+    *_rows("mv", lambda x, y: torch.mv(x, y[0]), aten.mv.default, _spread, _other),
+    *_rows("dot", lambda x, y: torch.dot(x[0], y[0]), aten.dot.default, _spread, _other),
+    Case("mm_int32", torch.mm, (randint(3, 4, dtype=I32) * 12345, randint(4, 5, dtype=I32) * 999),
+         aten.mm.default, half=False, why="no floats, so the compute precision changes nothing"),
+    Case("mm_int64", torch.mm, (randint(3, 4) * 12345, randint(4, 5) * 999),
+         aten.mm.default, half=False, why="no floats, so the compute precision changes nothing"),
+    Reject("mm_many", torch.mm, (randint(200, 200), randint(200, 200)), aten.mm.default,
+           "an integer product of 8000000 multiplications"),
+]  # fmt: skip
+
+
 A, B, C = _spread(U8), _spread(I16), randint(3, 4, low=-200, high=200).to(I32)
 FRACTIONS = torch.tensor([-200.7, -1.0, -0.4, 0.3, 1.5, 127.9, 128.0, 255.9, 256.0, 300.2])
 
@@ -218,4 +237,4 @@ REJECTS = [
            "its result leaves the delegate and has dtype int8"),
 ]  # fmt: skip
 
-ROWS = [*UNARY, *BINARY, *INDEX, *MIXED, *REJECTS]
+ROWS = [*UNARY, *BINARY, *INDEX, *PRODUCTS, *MIXED, *REJECTS]

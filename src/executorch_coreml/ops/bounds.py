@@ -117,11 +117,14 @@ def _plus(first: Range, second: Range) -> Range:
 
 
 def _power(base: Range, times: int) -> Range:
-    """``base`` multiplied with itself so many times, and all that is on the way."""
+    """``base`` multiplied with itself so many times, and all that is on the way.
+
+    Of more than 64 times no more is known: the range is far beyond int32 then, or within [-1, 1].
+    """
     if base is None:
         return None
-    largest = max(abs(base[0]), abs(base[1])) ** max(times, 0)
-    return (-largest if base[0] < 0 else 0), max(largest, 1)
+    most = max(abs(base[0]), abs(base[1])) ** min(max(times, 0), 64)
+    return (-most if base[0] < 0 else 0), max(most, 1)
 
 
 def _same(call: Call, of: Of) -> Range:
@@ -144,6 +147,13 @@ def _abs(call: Call, of: Of) -> Range:
 def _pow(call: Call, of: Of) -> Range:
     exponent = call["exponent"]
     return _power(of("self"), exponent) if isinstance(exponent, int) else None
+
+
+def _shifted(call: Call, of: Of) -> Range:
+    by = of("other")
+    if by is None or not 0 <= by[0] <= by[1] < 64:
+        return None
+    return _times(of("self"), (2 ** by[0], 2 ** by[1]))
 
 
 def _clamp(call: Call, of: Of) -> Range:
@@ -173,6 +183,13 @@ def _prod(call: Call, of: Of) -> Range:
     return _power(of("self"), _count(call))
 
 
+def _product(other: str) -> Callable[[Call, Of], Range]:
+    """Of matrices: as many products as the inner axis is long."""
+    return lambda call, of: _times(
+        _times(of("self"), of(other)), (0, largest(call.shape("self")[-1]))
+    )
+
+
 def _place(call: Call, of: Of) -> Range:
     return 0, prod(map(largest, call.shape("self"))) - 1
 
@@ -200,6 +217,8 @@ _RANGES: dict[Any, Callable[[Call, Of], Range]] = {
     aten.mul.Scalar: lambda call, of: _times(of("self"), of("other")),
     aten.neg.default: lambda call, of: _times(of("self"), (-1, -1)),
     aten.abs.default: _abs,
+    aten.bitwise_left_shift.Tensor: _shifted,
+    aten.bitwise_left_shift.Tensor_Scalar: _shifted,
     aten.square.default: lambda call, of: _power(of("self"), 2),
     aten.pow.Tensor_Scalar: _pow,
     aten.clamp.default: _clamp,
@@ -217,6 +236,11 @@ _RANGES: dict[Any, Callable[[Call, Of], Range]] = {
     aten.prod.default: _prod,
     aten.prod.dim_int: _prod,
     aten.cumprod.default: _prod,
+    aten.mm.default: _product("mat2"),
+    aten.bmm.default: _product("mat2"),
+    aten.mv.default: _product("vec"),
+    aten.dot.default: _product("tensor"),
+    aten.matmul.default: _product("other"),
     aten.argmax.default: _place,
     aten.argmin.default: _place,
     aten.arange.default: _arange,

@@ -12,9 +12,9 @@ import torch
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.emit import Emit, Var, mil_type
 from executorch_coreml.ops.moves import reshape
-from executorch_coreml.ops.ranks import last
-from executorch_coreml.ops.rule import FLOAT, Family, Lower
-from executorch_coreml.ops.sizes import Extent
+from executorch_coreml.ops.ranks import MAX_RANK, last
+from executorch_coreml.ops.rule import FLOAT, INT, Family, Lower
+from executorch_coreml.ops.sizes import Extent, largest
 from executorch_coreml.ops.weights import fixed, layer_type
 
 aten = torch.ops.aten
@@ -30,8 +30,33 @@ def product(mb: Emit, x: Var, y: Var) -> Var:
     if len(x.shape) == 1:
         x = mb.expand_dims(x=x, axes=[0])
         squeezed.append(-2)
-    out = mb.matmul(x=x, y=y)
+    out = mb.matmul(x=x, y=y) if mil_type(x) != "int32" else _whole_product(mb, x, y)
     return mb.squeeze(x=out, axes=squeezed) if squeezed else out
+
+
+def _whole_product(mb: Emit, x: Var, y: Var) -> Var:
+    """Integers, multiplied and summed as such.
+
+    Not by ``matmul``: on devices, models with an int32 one did not load (ExecuTorch issue 11691,
+    coremltools 8), and nothing says that it does not go through floats.
+    """
+    x, y = mb.expand_dims(x=x, axes=[-1]), mb.expand_dims(x=y, axes=[-3])
+    return mb.reduce_sum(x=mb.mul(x=x, y=y), axes=[-2], keep_dims=False)
+
+
+MOST_WHOLE_PRODUCTS = 2**22  # 16 MB before they are summed
+
+
+def few_whole_products(call: Call) -> str | None:
+    """Of integers, the product takes at most 2**22 multiplications and operands of rank 4."""
+    if call.out.dtype.is_floating_point:
+        return None
+    count = prod(map(largest, (*call.out.shape, call.shape("self")[-1])))
+    if count > MOST_WHOLE_PRODUCTS:
+        return f"an integer product of {count} multiplications; at most {MOST_WHOLE_PRODUCTS}"
+    if call.out.dim() >= MAX_RANK:
+        return f"an integer product of rank {call.out.dim()} would take rank {MAX_RANK + 1}"
+    return None
 
 
 def _product(other: str) -> Lower:
@@ -52,7 +77,7 @@ for _op, _other in (
     (aten.mv.default, "vec"),
     (aten.dot.default, "tensor"),
 ):
-    rules(_op, types=FLOAT)(_product(_other))
+    rules(_op, types=FLOAT | INT, checks=[few_whole_products])(_product(_other))
 
 
 @rules(aten.linear.default, types=FLOAT, fewer=last)
