@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.export import Dim
 
 from case import Case, Reject, randbool, randint
 
@@ -74,5 +75,13 @@ ROWS: list[Case | Reject] = [
         (LONG, randint(3, low=0)),
         covers=aten.__lshift__.Tensor,
         reason="may not fit int32",
+    ),
+    Reject(
+        "and-dynamic-integers",
+        lambda x, y: x & y,
+        (ENDS.flatten(), OTHER.flatten()),
+        covers=aten.bitwise_and.Tensor,
+        reason="the bits of integers of the dynamic shape",
+        dynamic=({0: Dim("n", min=3, max=9)},) * 2,
     ),
 ]

@@ -73,6 +73,13 @@ def _low_bits(value: Any) -> int | None:
     return value + 1 if whole else None
 
 
+def _fixed_integers(call: Call) -> str | None:
+    """Integers have fixed shapes; bools, such as masks, may have dynamic ones."""
+    if call.out.dtype is torch.bool or all(isinstance(e, int) for e in call.out.shape):
+        return None
+    return f"the bits of integers of the dynamic shape {tuple(call.out.shape)} are not separated"
+
+
 def _logic(logical: str, of_bits: Any) -> Lower:
     def lower(mb: Emit, call: Call) -> Var:
         if call.out.dtype is torch.bool:
@@ -102,12 +109,13 @@ for _op, _other, _mil, _of_bits in (
         _other.Tensor,
         _other.Scalar,
         types=INT | BOOL,
-        checks=[fits_int32("self"), fits_int32("other")],
+        checks=[fits_int32("self"), fits_int32("other"), _fixed_integers],
         in_range=True,
+        dynamic=True,
     )(_logic(_mil, _of_bits))
 
 
-@rules(aten.bitwise_not.default, types=INT | BOOL)
+@rules(aten.bitwise_not.default, types=INT | BOOL, dynamic=True)
 def bitwise_not(mb: Emit, call: Call) -> Var:
     """Two's complement: ~x is -1 - x."""
     x = mb.var(call["self"])
