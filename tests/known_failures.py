@@ -54,6 +54,32 @@ def seeded(make: Callable[..., nn.Module], *args: Any, **options: Any) -> nn.Mod
 # -- models ---------------------------------------------------------------------------------------
 
 
+def fraction(x: torch.Tensor) -> torch.Tensor:
+    """The workaround of the issue, which fp16 would break as well."""
+    turns = x / 3.7
+    return turns - torch.floor(turns)
+
+
+class SpectrumByHand(nn.Module):
+    """A short-time Fourier transform in real numbers: convolutions with windowed waves."""
+
+    def __init__(self, size: int = 64, hop: int = 16) -> None:
+        super().__init__()
+        angle = 2 * math.pi * torch.outer(torch.arange(size // 2 + 1), torch.arange(size)) / size
+        window = torch.hann_window(size)
+        self.hop = hop
+        self.register_buffer("real", (angle.cos() * window)[:, None])
+        self.register_buffer("imaginary", (-angle.sin() * window)[:, None])
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        x = F.pad(x, (32, 32), mode="reflect")
+        real = F.conv1d(x, self.real, stride=self.hop)
+        imaginary = F.conv1d(x, self.imaginary, stride=self.hop)
+        power = real * real + imaginary * imaginary
+        frames = real.mT @ self.real[:, 0] + imaginary.mT @ self.imaginary[:, 0]
+        return power.clamp(min=1e-9).sqrt(), torch.log1p(power), frames
+
+
 class Int8Between(nn.Module):
     """An int8 value that the model makes, though neither input nor output is one."""
 
@@ -316,8 +342,9 @@ COREMLTOOLS = [
     Row("CT#2156", "reciprocal_int", torch.reciprocal, (POSITIVE,)),
     Row("CT#2156", "divide_by_int", lambda x: 1 / x, (POSITIVE,)),
     Row("CT#1450", "constant_twice", SameConstantTwice(), (X[:2, :3].clone(),), alone=True),
-    # Small quotients: fp16 itself has no fractions of large ones.
-    Row("john-rocky/CoreML-Models#74", "mod_1", lambda x: (x / 3.7) % 1, (X * 2,)),
+    Row("john-rocky/CoreML-Models#74", "mod_1", lambda x: (x / 3.7) % 1, (X * 100,)),
+    Row("john-rocky/CoreML-Models#74", "fraction", fraction, (X * 100,)),
+    Row("soniqo/speech-swift#173", "stft", SpectrumByHand(), (randn(1, 1, 400),)),
     Row("soniqo/speech-swift#173", "rsqrt_int", torch.rsqrt, (POSITIVE,)),
     Row("soniqo/speech-swift#173", "multiply", torch.multiply, (X, X + 1)),
 ]  # fmt: skip

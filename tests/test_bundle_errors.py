@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -295,6 +296,17 @@ def test_malformed_manifest(manifest: bytes) -> None:
 def test_malformed_metadata(metadata: object) -> None:
     with pytest.raises(PayloadError, match=r"metadata\.json"):
         read_payload(pack(files(), metadata), method_name="forward")
+
+
+@pytest.mark.parametrize(
+    "notes", [b"[]", b'{"precisionNotes": [1]}', b'{"precisionNotes": {"a": 1}}']
+)
+def test_malformed_precision_notes(notes: bytes) -> None:
+    content = {f"root/model.mlpackage/{name}": data for name, data in files().items()}
+    orders = json.dumps({"inputNames": [], "outputNames": []}).encode()
+    content |= {"root/metadata.json": orders, "root/debug_info.json": notes}
+    with pytest.raises(PayloadError, match=r"debug_info\.json"):
+        read_payload(payload.pack(content))
 
 
 def test_no_metadata() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -226,6 +227,23 @@ def test_inspect_program(pte: Path) -> None:
     assert {(f["dtype"], tuple(f["shape"])) for f in function["outputs"]} == {("fp32", (2, 4))}
     assert function["ops"] == {"cast": 2, "linear": 1, "relu": 1}
     assert model["weights"]["fp16"] == (4 * 8 + 4) * 2
+
+
+class Fraction(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.fmod(x / 3.7, 1)
+
+
+def test_inspect_lists_what_fp16_could_not_do_with_the_users_line(tmp_path: Path) -> None:
+    path = tmp_path / "model.pte"
+    path.write_bytes(lower(export(Fraction(), (X,)), FP16)[0].buffer)
+    (model,) = printed("inspect", path)["models"]
+    reason = "a position, an angle or a fraction: kept in fp32"
+    assert set(model["precision"]) == {reason}
+    place = r"aten\.fmod\.Scalar \(node \w+\) at test_cli\.py:\d+"
+    assert any(re.fullmatch(place, text) for text in model["precision"][reason])
+    shown = call("inspect", path).stdout
+    assert f"precision: {reason}\n  aten.div.Tensor (node" in shown
 
 
 def test_inspect_package_and_payload_with_state_and_packed_weights(tmp_path: Path) -> None:

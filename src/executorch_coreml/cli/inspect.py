@@ -22,8 +22,8 @@ def command(model: Path, as_json: bool) -> None:
     """Show what a model holds.
 
     MODEL is a .pte, a .mlpackage or a delegate payload. Shown are its delegates, the oldest OS
-    that loads it, its functions with their inputs, outputs, states and operations, and the size
-    of its weights.
+    that loads it, its functions with their inputs, outputs, states and operations, the size of
+    its weights, and what was not computed in fp16 as told, why, and where in the source.
     """
     from executorch_coreml.cli.output import print_json
     from executorch_coreml.mil.bundle import BACKEND_ID, list_delegates, read
@@ -75,6 +75,10 @@ def _print(summary: Summary) -> None:
         print_table(["kind", "name", "dtype", "shape"], list(_border(function)))
         print_table(["op", "count"], _cells(function.ops))
     print_table(["weights", "bytes"], _cells(summary.weights))
+    for reason, places in summary.precision.items():
+        click.echo(f"\nprecision: {reason}")
+        for place in places:
+            click.echo(f"  {place}")
 
 
 def _border(function: FunctionSummary) -> Iterator[tuple[str, str, str, str]]:

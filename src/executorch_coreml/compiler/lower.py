@@ -117,7 +117,7 @@ def lower(program: ExportedProgram, options: CompileOptions) -> Lowered:
 
 def _kept_wide(graph: DelegatedGraph) -> dict[Node, str]:
     """Node whose float32 fp16 cannot stand for -> why."""
-    kept = dict.fromkeys(positions(graph), "a position or an angle: kept in fp32")
+    kept = dict.fromkeys(positions(graph), "a position, an angle or a fraction: kept in fp32")
     return kept | beyond_half(graph)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from executorch_coreml.compiler import payload
@@ -52,6 +53,7 @@ class Package:
         weights: ``weight.bin`` in pieces, none when every constant is inside the model file.
         inputs, outputs: Names at the border, in the delegate's argument order.
         debug: The ops that come from a graph node, in program order.
+        precision: Why fp16 was not used, or not as it is -> the nodes, with the user's lines.
     """
 
     model: bytes
@@ -59,6 +61,7 @@ class Package:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     debug: tuple[DebugOp, ...]
+    precision: Mapping[str, tuple[str, ...]]
 
     @property
     def identifier(self) -> str:
@@ -123,6 +126,8 @@ class Package:
                 for op in handled
             },
             "debugSymbolToHandles": {op.symbol: list(op.handles) for op in handled},
+            # Ours; the delegate looks up the keys above by name and ignores others.
+            payload.PRECISION_NOTES: {why: list(nodes) for why, nodes in self.precision.items()},
         }
 
 
@@ -156,6 +161,7 @@ def build(lowered: Lowered, pass_names: Sequence[str] = ()) -> Package:
         inputs=tuple(feature.name for feature in spec.description.input),
         outputs=tuple(feature.name for feature in spec.description.output),
         debug=tuple(_debug_ops(spec, lowered)),
+        precision=_precision(lowered),
     )
 
 
@@ -170,6 +176,19 @@ def _debug_ops(spec: Any, lowered: Lowered) -> list[DebugOp]:
                     handles = _handles(node.meta.get("debug_handle"))
                     found.append(DebugOp(op.outputs[0].name, op.type, handles, str(locate(node))))
     return found
+
+
+def _precision(lowered: Lowered) -> dict[str, tuple[str, ...]]:
+    """The notes by reason. Of paths only the file's name: the rest is the machine's, not the
+    model's, and would make equal models differ."""
+    found: dict[str, list[str]] = {}
+    for node, reasons in lowered.notes.items():
+        location = locate(node)
+        if location.file is not None:
+            location = replace(location, file=Path(location.file).name)
+        for reason in dict.fromkeys(reasons):
+            found.setdefault(reason, []).append(str(location))
+    return {reason: tuple(places) for reason, places in found.items()}
 
 
 def _handles(given: Any) -> tuple[int, ...]:

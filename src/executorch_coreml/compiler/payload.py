@@ -33,6 +33,8 @@ Buffer: TypeAlias = "bytes | bytearray | memoryview"
 Content: TypeAlias = "Buffer | tuple[Buffer, ...]"  # whole, or in pieces to be joined
 
 REFERENCE_MAGIC = b"CMJR"
+PRECISION_NOTES = "precisionNotes"
+"""Key in ``debug_info.json``: reason -> nodes that were not computed in fp16 as told."""
 
 _FILE, _DIRECTORY = 0, 1
 

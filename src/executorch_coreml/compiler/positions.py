@@ -2,7 +2,8 @@
 
 fp16 has 11 significant bits. That is enough for activations, but not for a float that counts: a
 coordinate of 300.5, or a rotary angle of 2000 radians, is off by 0.125 or 1. Such values are known
-by what becomes of them: they are converted to integers (indices), or go into a sine or cosine.
+by what becomes of them: they are converted to integers (indices), go into a sine or cosine, or are
+cut into a whole number and a fraction.
 
 Found are the pointwise ops and data movements that lead there, and those computed from nothing
 else (the fraction ``x - floor(x)`` of a coordinate is a position too). Other ops, such as
@@ -30,6 +31,20 @@ _CONVERSIONS = {
     torch.ops.dim_order_ops._to_dim_order_copy.default,
 }
 _ANGLES = {aten.sin.default, aten.cos.default, aten.tan.default}
+# What tells whole numbers from fractions; a large float16 has no fraction left.
+_CUTS = {
+    aten.floor.default,
+    aten.ceil.default,
+    aten.round.default,
+    aten.trunc.default,
+    aten.fmod.Scalar,
+    aten.fmod.Tensor,
+    aten.remainder.Scalar,
+    aten.remainder.Tensor,
+    aten.div.Scalar_mode,
+    aten.div.Tensor_mode,
+    aten.floor_divide.Scalar,
+}
 
 
 def positions(graph: DelegatedGraph) -> frozenset[Node]:
@@ -55,9 +70,13 @@ def leading_to(nodes: Iterable[Node]) -> set[Node]:
 
 
 def _ends_a_position(node: Node) -> bool:
-    """A sine or cosine, or a float that becomes an integer."""
-    if normalise(node.target) in _ANGLES:
+    """A sine or cosine, a cut, or a float that becomes an integer."""
+    op = normalise(node.target)
+    if op in _ANGLES:
         return True
+    if op in _CUTS:  # nothing is gained where a convolution made the value: it is fp16 already
+        first = node.all_input_nodes[0]
+        return first.op != _CALL or _passes_on(first)
     return _is_float32(node) and any(
         _passes_on(user) and _dtype(user) in INT for user in node.users
     )

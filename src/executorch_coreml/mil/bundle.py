@@ -112,7 +112,19 @@ def read_payload(
 
     bundle = _read_package(open_file, source)
     metadata = _json(files[f"{root}/metadata.json"], f"{source}, metadata.json")
+    if (debug_info := files.get(f"{root}/debug_info.json")) is not None:
+        what = f"{source}, debug_info.json"
+        bundle = replace(bundle, precision=_precision(_json(debug_info, what), what))
     return _for_delegate(bundle, metadata, function, method_name)
+
+
+def _precision(debug_info: Mapping[str, Any], what: str) -> dict[str, tuple[str, ...]]:
+    notes = debug_info.get(payload.PRECISION_NOTES, {})
+    if not isinstance(notes, dict) or not all(
+        isinstance(places, list) for places in notes.values()
+    ):
+        raise PayloadError(f"{what}: {payload.PRECISION_NOTES} is no object of lists")
+    return {reason: tuple(map(str, places)) for reason, places in notes.items()}
 
 
 def _read_buffer(view: memoryview, source: str, delegate: int) -> Bundle:

@@ -46,6 +46,7 @@ class Summary:
     Attributes:
         minimum_os: The oldest iOS that loads it, ``"iOS15"``.
         weights: MIL dtype -> bytes of all constants of it, as they are stored.
+        precision: Why fp16 was not used as told -> places in the user's model.
     """
 
     source: str
@@ -53,6 +54,7 @@ class Summary:
     default_function: str
     functions: tuple[FunctionSummary, ...]
     weights: Mapping[str, int]
+    precision: Mapping[str, tuple[str, ...]]
 
 
 def summarise(bundle: Bundle) -> Summary:
@@ -64,6 +66,7 @@ def summarise(bundle: Bundle) -> Summary:
         default_function=bundle.default_function,
         functions=tuple(_function(bundle, name) for name in bundle.descriptions),
         weights=_weights(bundle.program),
+        precision=bundle.precision,
     )
 
 

@@ -193,6 +193,8 @@ class Bundle:
         input_names, output_names: Function name -> the delegate's argument order, from a payload's
             ``metadata.json``; for other sources the order of the description.
         source: Where it came from, for messages.
+        precision: What the compiler noted where it did not compute in fp16 as told: reason ->
+            places in the user's model.
     """
 
     program: Program
@@ -202,3 +204,4 @@ class Bundle:
     input_names: Mapping[str, tuple[str, ...]]
     output_names: Mapping[str, tuple[str, ...]]
     source: str
+    precision: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -46,6 +46,8 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
     Args:
         skip_ops_for_coreml_delegation: Ops to leave outside, as ``"aten.add.Tensor"``,
             ``"add.Tensor"`` or the edge name ``"aten.add.tensor"``; unknown names are an error.
+            An op that is not in ExecuTorch's edge dialect (``aten.silu.default``) is decomposed
+            then, and its parts are delegated unless they are named too.
         compile_specs: From :meth:`CoreMLBackend.generate_compile_specs`.
         take_over_mutable_buffer: Let delegates own mutated buffers as Core ML states, which need
             iOS18. Else, and where a state cannot stand for the buffer, it crosses the border as an
