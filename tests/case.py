@@ -17,6 +17,7 @@ from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
 import executorch_coreml.runtime  # noqa: F401  (registers the backend)
 from executorch_coreml import ComputePrecision, CoreMLBackend, CoreMLPartitioner
+from executorch_coreml.errors import UnsupportedOp
 
 FP32, FP16 = ComputePrecision.FLOAT32, ComputePrecision.FLOAT16
 
@@ -102,11 +103,12 @@ def export(
 ) -> torch.export.ExportedProgram:
     """``dynamic``: per input, the dynamic axes as torch.export takes them."""
     module = fn if isinstance(fn, torch.nn.Module) else Function(fn)
+    module.eval()  # on its own: what PT2E converts returns None
     # A Function has one parameter, *args.
     shapes = dynamic if dynamic is None or module is fn else (dynamic,)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.export.export(module.eval(), inputs, dynamic_shapes=shapes, strict=False)
+        return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
 
 
 def lower(
@@ -161,8 +163,13 @@ def assert_close(got: Any, expected: torch.Tensor, rtol: float, atol: float, wha
 
 
 def run_reject(reject: Reject) -> None:
+    """Its reason is in the report, or in the error where ExecuTorch has no kernel for the op."""
     program = export(reject.fn, reject.inputs, reject.dynamic)
-    _, partitioner = lower(program, beyond_edge=(reject.covers,), **reject.options)
-    reasons = {d.location.op: d.reason for d in partitioner.report.refused}
+    try:
+        _, partitioner = lower(program, beyond_edge=(reject.covers,), **reject.options)
+    except UnsupportedOp as error:
+        reasons = {str(reject.covers): str(error) if str(reject.covers) in str(error) else ""}
+    else:
+        reasons = {d.location.op: d.reason for d in partitioner.report.refused}
     assert str(reject.covers) in reasons, f"{reject.covers} was delegated"
     assert reject.reason in reasons[str(reject.covers)], reasons[str(reject.covers)]

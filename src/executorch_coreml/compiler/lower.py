@@ -98,7 +98,7 @@ def lower(program: ExportedProgram, options: CompileOptions) -> Lowered:
                 emit.bind(node, states.read(emit, node))
             for node in graph.graph.nodes:
                 if node.op == "call_function" and not is_size(node):
-                    _lower_node(emit, node, target, wide)
+                    _lower_node(emit, Call(node, target, graph.weights), wide)
                     states.write(emit, node)
             states.finish(emit)
             results = _leave(emit, graph, target)
@@ -129,7 +129,7 @@ def choose_target(graph: DelegatedGraph, options: CompileOptions) -> Target:
     for node in graph.graph.nodes:
         rule = TABLE.get(normalise(node.target)) if node.op == "call_function" else None
         if rule is not None:
-            needed.append(rule.since)
+            needed.append(rule.oldest(Call(node, fixed=graph.weights)))
     if graph.states or not graph.inputs:
         needed.append(Target.iOS18)  # states, and a model without inputs
     return max(needed)
@@ -175,15 +175,14 @@ def _enter(emit: Emit, node: Node, var: Var) -> Var:
     return emit.cast(var, emit.type_of(value.dtype))
 
 
-def _lower_node(emit: Emit, node: Node, target: Target, wide: Mapping[Node, str]) -> None:
+def _lower_node(emit: Emit, call: Call, wide: Mapping[Node, str]) -> None:
+    node = call.node
     emit.start(node)
     if node in wide:
         emit.note(wide[node])
     if node.target is operator.getitem:
-        call = Call(node)
         emit.bind(node, emit.results(call["input"])[call["index"]])
         return
-    call = Call(node, target)
     rule = TABLE.get(call.op)
     if rule is None:
         raise UnsupportedOp(why_not(call.op), location=str(locate(node)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -31,12 +31,14 @@ class Call:
     Args:
         node: A call of an ``OpOverload``, in aten or edge form.
         target: The deployment target the user asked for; None leaves the choice to the model.
+        fixed: Nodes whose values are known when the model is compiled: its weights.
     """
 
-    __slots__ = ("args", "node", "op", "target")
+    __slots__ = ("args", "fixed", "node", "op", "target")
 
-    def __init__(self, node: Node, target: Target | None = None):
+    def __init__(self, node: Node, target: Target | None = None, fixed: Collection[Node] = ()):
         self.node = node
+        self.fixed = fixed
         self.op: Any = normalise(node.target)
         self.target = target
         self.args: Mapping[str, Any] = (
@@ -58,6 +60,11 @@ class Call:
 
     def __getitem__(self, name: str) -> Any:
         return self.args[name]
+
+    def known(self, name: str) -> bool:
+        """Whether the argument has a value when the model is compiled: a number, or a weight."""
+        value = self.args[name]
+        return not isinstance(value, Node) or value in self.fixed
 
     @property
     def location(self) -> Location:

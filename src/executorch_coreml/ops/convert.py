@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from executorch.exir.passes import dim_order_ops_registry  # noqa: F401  (defines dim_order_ops)
 
 from executorch_coreml.ops.call import Call
+from executorch_coreml.ops.compressed import Affine, affine
 from executorch_coreml.ops.emit import Emit, Var, mil_type
 from executorch_coreml.ops.ranks import pointwise
-from executorch_coreml.ops.rule import Family
+from executorch_coreml.ops.rule import BYTES, Family
+from executorch_coreml.options import Target
 
 aten = torch.ops.aten
 dim_order_ops = torch.ops.dim_order_ops
@@ -43,15 +46,33 @@ def contiguous(call: Call) -> str | None:
     return f"memory_format is {layout}; Core ML tensors are contiguous"
 
 
+def _is_stored(call: Call) -> bool:
+    """Whether it makes floats of a weight of 8-bit integers, which then stays one."""
+    stored = call.dtype("self") in BYTES and call.known("self") and call.rank("self") > 0
+    return stored and call.out.dtype.is_floating_point
+
+
+def _oldest(call: Call) -> Target:
+    return Target.iOS16 if _is_stored(call) else Target.iOS15
+
+
 @rules(
     aten._to_copy.default,
     dim_order_ops._to_dim_order_copy.default,
     checks=[contiguous],
     moves_data=True,
     fewer=pointwise,
+    since_of=_oldest,
 )
 def to_copy(mb: Emit, call: Call) -> Var:
     """The value itself where the dtype stays: MIL values do not change."""
+    if _is_stored(call):
+        data = mb.array(call["self"])
+        assert data is not None
+        info = np.iinfo(data.dtype)
+        weight = Affine(data, np.ones([1] * data.ndim), None, info.min, info.max)
+        mil = mb.type_of(call.out.dtype)
+        return mb.cast(affine(mb, weight, data.astype(np.float64), mil), mil)
     if call.out.dtype is torch.bool:
         return truth(mb, call["self"])
     return mb.var(call["self"], call.out.dtype)

@@ -206,6 +206,12 @@ class Emit:
         data = self._convert(np.asarray(array), wanted)
         return self._builder.const(val=_scalar(data), name=self.name("const"))
 
+    def once(self, key: tuple[Any, ...], make: Callable[[], Var]) -> Var:
+        """The constant that ``make`` gives, made once for all with the same ``key``."""
+        if key not in self._constants:
+            self._constants[key] = make()
+        return self._constants[key]
+
     def cast(self, x: Var, dtype: str) -> Var:
         """``x`` as MIL type ``dtype``; nothing is emitted when it already is, or is constant."""
         if mil_type(x) == dtype:

@@ -36,6 +36,7 @@ FLOAT = frozenset({torch.float32, torch.float16})
 NARROW = frozenset({torch.int8, torch.uint8, torch.int16})  # carried as int32: see ops/narrow.py
 INT = NARROW | {torch.int32, torch.int64}
 BOOL = frozenset({torch.bool})
+BYTES = frozenset({torch.int8, torch.uint8})  # quantized values
 ANY = FLOAT | INT | BOOL
 
 # What to do about a dtype that no rule takes.
@@ -59,7 +60,9 @@ class Rule:
         lower: Emits MIL for one call; returns a MIL value, or a tuple of them for several results.
         checks: Further conditions on a call, beside those every op has.
         types: dtypes allowed for every tensor argument and result.
-        since: The oldest deployment target that can run what ``lower`` emits.
+        since: The oldest deployment target that can run what ``lower`` emits for any call.
+        since_of: The oldest target for one call, where the MIL ops depend on the arguments.
+        any_rank: Arguments of higher rank than Core ML's become no tensors of their own.
         moves_data: The op computes nothing (reshape, slice, ...): no reason to make a delegate.
         in_range: Operands in the range of a narrow dtype cannot make a result outside it, so that
             nothing need be wrapped. Ops that move data are like that unless they say otherwise.
@@ -78,28 +81,36 @@ class Rule:
     dynamic: bool
     where: str
     fewer: Form | None = None
+    since_of: Callable[[Call], Target] | None = None
+    any_rank: bool = False
 
     @property
     def limits(self) -> tuple[str, ...]:
         """The checks in words: the first line of each docstring."""
         return tuple((check.__doc__ or "").partition("\n")[0].rstrip(".") for check in self.checks)
 
+    def oldest(self, call: Call) -> Target:
+        """The oldest deployment target that can run what ``lower`` emits for this call."""
+        return self.since if self.since_of is None else self.since_of(call)
+
     def refuse(self, call: Call) -> str | None:
         """Why this call cannot be lowered, or None if it can."""
-        if call.target is not None and call.target < self.since:
-            return (
-                f"needs {self.since.name} or later; minimum_deployment_target is {call.target.name}"
-            )
         for name, tensor in call.tensors():
             if reason := self._tensor_reason(f"argument {name!r}", tensor):
                 return reason
         for tensor in call.read_outs():
             if reason := self._tensor_reason("the result", tensor):
                 return reason
-        if too_many_axes(call) and not self._takes_fewer(call):
+        if too_many_axes(call) and not self.any_rank and not self._takes_fewer(call):
             return _rank_reason(call)
-        checks = (*self.checks, beyond_int32)
+        checks = (*self.checks, beyond_int32, self._target_reason)
         return next((reason for check in checks if (reason := check(call))), None)
+
+    def _target_reason(self, call: Call) -> str | None:
+        oldest = self.oldest(call)
+        if call.target is None or call.target >= oldest:
+            return None
+        return f"needs {oldest.name} or later; minimum_deployment_target is {call.target.name}"
 
     def _takes_fewer(self, call: Call) -> bool:
         """Whether the call can be written with fewer axes, whose extents must be known for it."""
@@ -170,6 +181,8 @@ class Family:
         in_range: bool | None = None,
         dynamic: bool | None = None,
         fewer: Form | None = None,
+        since_of: Callable[[Call], Target] | None = None,
+        any_rank: bool = False,
     ) -> Callable[[Lower], Lower]:
         def add(lower: Lower) -> Lower:
             code = lower.__code__
@@ -187,6 +200,8 @@ class Family:
                         dynamic=self._dynamic if dynamic is None else dynamic,
                         where=where,
                         fewer=fewer or default_form(op),
+                        since_of=since_of,
+                        any_rank=any_rank,
                     )
                 )
             return lower

@@ -24,6 +24,7 @@ from torch.fx.passes.operator_support import create_op_support
 
 from executorch_coreml.compiler.backend import MARKER, CoreMLBackend, claim_name, supported
 from executorch_coreml.compiler.lower import border_type
+from executorch_coreml.compiler.passes.fold_quantized import computed_now
 from executorch_coreml.errors import OptionsError, UnsupportedOp
 from executorch_coreml.location import locate
 from executorch_coreml.ops import TABLE
@@ -38,6 +39,7 @@ from executorch_coreml.partition.buffers import mutated_buffers
 from executorch_coreml.partition.report import Decision, Report
 
 Piece = list[Node]
+_WITH_KERNELS = ("aten", "dim_order_ops")  # ExecuTorch's own: it makes out variants as needed
 
 
 class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
@@ -94,23 +96,27 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
     def ops_to_not_decompose(
         self, ep: ExportedProgram
     ) -> tuple[list[Any], Callable[[Node], bool] | None]:
-        """The ops to keep whole: those whose every call in the program has a rule that takes it.
+        """The ops to keep whole: those whose every call in the program has a rule that takes it,
+        and those of quantization libraries, which :meth:`partition` then says the reason for.
 
         No per-node filter is returned: ExecuTorch decides per op then, and one call of an op that
         must decompose decomposes them all.
         """
         kept: dict[Any, bool] = {}
+        fixed = self._fixed(ep)
         for node in ep.graph.nodes:
             op = node.target  # not normalised: in the edge dialect it is too late to keep an op
             if node.op == "call_function" and op in TABLE:
-                kept[op] = kept.get(op, True) and self._refuse(node) is None
+                takes = self._only_here(node) or self._refuse(node, fixed) is None
+                kept[op] = kept.get(op, True) and takes
         return [op for op, keep in kept.items() if keep and stays_whole(op)], None
 
     def partition(self, exported_program: ExportedProgram) -> PartitionResult:
         """Tags the nodes to delegate and fills :attr:`report`.
 
         Raises:
-            UnsupportedOp: ``lower_full_graph`` is set and something must stay outside.
+            UnsupportedOp: ``lower_full_graph`` is set and something must stay outside, or it is
+                an op that only Core ML could run.
         """
         claim_name()
         _note_numbers(exported_program)
@@ -119,7 +125,9 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
         exported_program._constants = dict(exported_program.constants)
         module = exported_program.graph_module
         nodes = [node for node in module.graph.nodes if node.op == "call_function"]
-        refused = {node: reason for node in nodes if (reason := self._refuse(node))}
+        fixed = self._fixed(exported_program)
+        refused = {node: reason for node in nodes if (reason := self._refuse(node, fixed))}
+        stranded = {node: why for node, why in refused.items() if self._only_here(node)}
         pieces = _pieces(module, refused)
         while illegal := self._illegal(pieces, exported_program):
             refused.update(illegal)
@@ -137,6 +145,8 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
         )
         if self.lower_full_graph and self.report.refused:
             raise _not_full(self.report)
+        if stranded:
+            raise _stranded(stranded)
         for buffer in self.report.buffers:
             if buffer.warning:
                 warnings.warn(str(buffer), stacklevel=2)
@@ -160,19 +170,39 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
                 node.meta.pop("delegation_tag", None)
         return PartitionResult(tagged_exported_program=program, partition_tags=tags)
 
-    def _refuse(self, node: Node) -> str | None:
+    def _fixed(self, program: ExportedProgram) -> set[Node]:
+        """The nodes whose values a delegate knows when it is compiled."""
+        if not self.take_over_constant_data:
+            return set()
+        weights = _constants(program) - _returned_constants(program)
+        return weights | computed_now(program.graph.nodes, weights)
+
+    def _refuse(self, node: Node, fixed: set[Node]) -> str | None:
         """Why the node must stay outside, judged by itself."""
         if is_size(node):
             return inexpressible(node)
         if node.target is operator.getitem:
-            return self._refuse(Call(node)["input"])
+            return self._refuse(Call(node)["input"], fixed)
         op = normalise(node.target)
         if op in self.skipped:
             return "named in skip_ops_for_coreml_delegation"
+        if node in fixed:
+            return None  # computed when the delegate is compiled
         rule = TABLE.get(op)
         if rule is None:
             return why_not(op)
-        return rule.refuse(Call(node, self.options.minimum_deployment_target))
+        return rule.refuse(Call(node, self.options.minimum_deployment_target, fixed))
+
+    def _only_here(self, node: Node) -> bool:
+        """Whether ExecuTorch has no kernel for an op of a library that a rule exists for.
+
+        Unless somebody asked to leave it outside, as for another backend that takes it.
+        """
+        op = normalise(node.target)
+        if op not in TABLE or op in self.skipped or op.namespace in _WITH_KERNELS:
+            return False
+        packet = getattr(getattr(torch.ops, op.namespace), op._schema.name.rpartition("::")[2])
+        return not any(overload.endswith("out") for overload in packet.overloads())
 
     def _illegal(self, pieces: list[Piece], program: ExportedProgram) -> dict[Node, str]:
         """Nodes that put something across the border of their piece that Core ML cannot take."""
@@ -309,4 +339,14 @@ def _not_full(report: Report) -> UnsupportedOp:
     return UnsupportedOp(
         f"{len(report.refused)} node(s) cannot run in Core ML:\n{listed}",
         hint="rewrite those lines, or set lower_full_graph=False to run them outside the delegate",
+    )
+
+
+def _stranded(refused: dict[Node, str]) -> UnsupportedOp:
+    listed = "\n".join(f"  {locate(node)}: {reason}" for node, reason in refused.items())
+    return UnsupportedOp(
+        f"{len(refused)} node(s) cannot run in Core ML, and ExecuTorch has no kernel for them:\n"
+        f"{listed}",
+        hint="set the minimum_deployment_target that is named, quantize these layers otherwise, or "
+        "name the op in skip_ops_for_coreml_delegation if another backend takes it",
     )

@@ -72,7 +72,7 @@ class _Rewriting:
             merged = self.several[call["input"]]
             item = merged.meta["val"][call["index"]]
             self._replace(node, self._call(node, node.target, (merged, call["index"]), item))
-        elif too_many_axes(call):
+        elif too_many_axes(call) and not TABLE[call.op].any_rank:
             fewer = TABLE[call.op].fewer
             form = None if fewer is None else fewer(call)
             if isinstance(form, Moved):

@@ -1,0 +1,317 @@
+"""Quantized models through the ExecuTorch runtime, equal to the quantized model in PyTorch."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torchao.quantization.pt2e import allow_exported_model_train_eval
+from torchao.quantization.pt2e.fake_quantize import FakeQuantizeBase
+from torchao.quantization.pt2e.quantize_pt2e import (
+    convert_pt2e,
+    prepare_pt2e,
+    prepare_qat_pt2e,
+)
+
+from case import FP16, FP32, assert_close, execute, export, lower
+from executorch_coreml import Target
+from executorch_coreml.errors import LoweringError, OptionsError, UnsupportedOp
+from executorch_coreml.mil.bundle import read
+from executorch_coreml.mil.summary import Summary, summarise
+from executorch_coreml.ops import compressed
+from executorch_coreml.quantizer import (
+    CoreMLQuantizer,
+    LinearQuantizerConfig,
+    ModuleLinearQuantizerConfig,
+    QuantizationScheme,
+)
+from quantized_models import PT2E, TORCHAO, Layers, Scheme, layer_inputs, pt2e
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # torchao and torch.export have many
+
+
+def _run(model: nn.Module, inputs: tuple[Any, ...], precision: Any, **options: Any) -> list[Any]:
+    lowered, partitioner = lower(export(model, inputs), precision, **options)
+    assert not partitioner.report.refused, str(partitioner.report)
+    assert partitioner.report.delegates == 1
+    return execute(lowered.buffer, inputs)
+
+
+def _summary(model: nn.Module, inputs: tuple[Any, ...], precision: Any = FP16) -> Summary:
+    lowered, _ = lower(export(model, inputs), precision)
+    return summarise(read(lowered.buffer))
+
+
+def _step(expected: torch.Tensor) -> float:
+    """The largest step between 8-bit integers over the range of the values."""
+    return float(2 * expected.abs().max() / 255)
+
+
+@pytest.mark.parametrize("precision", [FP32, FP16], ids=["fp32", "fp16"])
+@pytest.mark.parametrize("scheme", [*PT2E, *TORCHAO], ids=lambda scheme: scheme.id)
+def test_equals_the_quantized_model_in_pytorch(scheme: Scheme, precision: Any) -> None:
+    model = scheme.quantize(Layers().eval(), layer_inputs(seed=1))
+    # Not what it was calibrated with: the extremes of that lie half way between two integers.
+    inputs = layer_inputs(seed=2)
+    outputs = _run(model, inputs, precision)
+    with torch.no_grad():
+        expected = model(*inputs)
+    for index, (one, other) in enumerate(zip(outputs, expected, strict=True)):
+        if precision is FP32:
+            assert_close(one, other, 1e-5, 1e-6, f"output {index}")
+        elif not scheme.activations:
+            assert_close(one, other, 2e-3, 1e-4, f"output {index}")
+        else:  # a value between two integers may become either of them
+            off = (one - other).abs()
+            assert off.max() <= 2 * _step(other), f"output {index}"
+            assert (off > 4e-3 * other.abs().max()).float().mean() < 0.1, f"output {index}"
+
+
+class Wide(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = nn.Linear(512, 256)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x)
+
+
+_WIDE = 512 * 256
+
+
+@pytest.mark.parametrize("scheme", [*PT2E, *TORCHAO], ids=lambda scheme: scheme.id)
+def test_weights_stay_quantized_in_the_file(scheme: Scheme) -> None:
+    """The weight takes its bits, and scales, tables and the bias little more."""
+    inputs = (torch.randn(1, 512),)
+    weights = _summary(scheme.quantize(Wide().eval(), inputs), inputs).weights
+    scales = 2 * 2 * _WIDE // 16 if "group" in scheme.id else 2 * 256 + 256
+    if "palette" in scheme.id:
+        scales = (
+            {"columns": 32, "rows": 64}.get(scheme.id.partition("_")[2], 1) * 2 * 2**scheme.bits
+        )
+    allowed = _WIDE * scheme.bits / 8 + scales + 2 * 256
+    assert sum(weights.values()) <= 1.03 * allowed
+    assert sum(weights.values()) >= _WIDE * scheme.bits / 8
+
+
+def test_tied_weights_are_stored_once() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(512, 256)
+            self.head = nn.Linear(256, 512, bias=False)
+            self.head.weight = self.embedding.weight
+
+        def forward(self, indices: torch.Tensor) -> torch.Tensor:
+            return self.head(self.embedding(indices))
+
+    inputs = (torch.tensor([[1, 5, 7]]),)
+    weights = _summary(pt2e(Tied().eval(), inputs, activation_dtype="float32"), inputs).weights
+    assert weights["int8"] < 1.03 * _WIDE
+
+
+@pytest.mark.parametrize(
+    ("scheme", "target", "ops"),
+    [
+        ("weight_only", Target.iOS16, {"constexpr_affine_dequantize"}),
+        ("palette4", Target.iOS16, {"constexpr_lut_to_dense"}),
+        ("static", Target.iOS17, {"constexpr_affine_dequantize", "quantize", "dequantize"}),
+        ("int4_group", Target.iOS18, {"constexpr_blockwise_shift_scale"}),
+        ("palette4_columns", Target.iOS18, {"constexpr_lut_to_dense"}),
+    ],
+)
+def test_the_oldest_target_that_holds_the_form_is_chosen(
+    scheme: str, target: Target, ops: set[str]
+) -> None:
+    by_id = {one.id: one for one in (*PT2E, *TORCHAO)}
+    inputs = (torch.randn(1, 512),)
+    summary = _summary(by_id[scheme].quantize(Wide().eval(), inputs), inputs)
+    assert summary.minimum_os == target.name
+    assert ops <= set(summary.functions[0].ops)
+
+
+@pytest.mark.parametrize("target", [Target.iOS16, Target.iOS17, Target.iOS18, Target.iOS26])
+@pytest.mark.parametrize("scheme", ["weight_only", "palette4", "int8_axis"])
+def test_newer_targets_take_the_old_forms(scheme: str, target: Target) -> None:
+    by_id = {one.id: one for one in (*PT2E, *TORCHAO)}
+    inputs = (torch.randn(1, 512),)
+    model = by_id[scheme].quantize(Wide().eval(), inputs)
+    (got,) = _run(model, inputs, FP32, minimum_deployment_target=target)
+    assert_close(got, model(*inputs), 1e-5, 1e-6, scheme)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "target", "needed"),
+    [
+        ("int8_axis", Target.iOS15, "iOS16"),
+        ("int8_group", Target.iOS17, "iOS18"),
+        ("int4_axis", Target.iOS17, "iOS18"),
+        ("palette4_columns", Target.iOS16, "iOS18"),
+        ("palette3", Target.iOS16, "iOS18"),
+    ],
+)
+def test_a_target_without_the_form_is_an_error(scheme: str, target: Target, needed: str) -> None:
+    by_id = {one.id: one for one in TORCHAO}
+    inputs = (torch.randn(1, 512),)
+    program = export(by_id[scheme].quantize(Wide().eval(), inputs), inputs)
+    with pytest.raises(UnsupportedOp, match=rf"in linear: needs {needed} or later.*Hint: set the"):
+        lower(program, minimum_deployment_target=target)
+
+
+def test_a_wrong_encoding_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = (torch.randn(1, 512),)
+    program = export(pt2e(Wide().eval(), inputs, quantization_scheme="affine"), inputs)
+    monkeypatch.setattr(
+        compressed, "_zero", lambda zero, integer, other: (zero + 1).astype(integer)
+    )
+    with pytest.raises(LoweringError, match="does not decode to the weight it encodes: off by"):
+        lower(program)
+
+
+def test_scales_too_small_for_fp16_keep_their_weight_in_fp32() -> None:
+    model = Wide().eval()
+    with torch.no_grad():
+        model.linear.weight *= 1e-4
+    inputs = (torch.randn(1, 512).half().float(),)
+    quantized = pt2e(model, inputs, activation_dtype="float32")
+    (got,) = _run(quantized, inputs, FP16)
+    assert_close(got, quantized(*inputs), 2e-3, 0.0, "tiny weight")
+
+
+class Net(nn.Module):
+    """What fuses, shares and joins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(8)
+        self.act = nn.ReLU6(inplace=True)
+        self.pool = nn.MaxPool2d(2)
+        self.branch = nn.Conv2d(8, 8, 1)
+        self.fc = nn.Linear(16 * 16, 10)
+        self.soft = nn.Softmax(1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.pool(self.act(self.bn(self.conv(x))))
+        x = torch.cat([x + self.branch(x), x], dim=1)
+        return self.soft(self.fc(x.flatten(1)))
+
+
+def _net() -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
+    return Net().eval(), (torch.randn(1, 3, 8, 8).half().float(),)
+
+
+def _quantizers(prepared: nn.Module) -> list[FakeQuantizeBase]:
+    return [module for module in prepared.modules() if isinstance(module, FakeQuantizeBase)]
+
+
+@pytest.mark.parametrize("prepare", [prepare_pt2e, prepare_qat_pt2e], ids=["ptq", "qat"])
+def test_fusions_and_shared_observers(prepare: Any) -> None:
+    model, inputs = _net()
+    prepared = prepare(torch.export.export(model, inputs).module(), CoreMLQuantizer())
+    prepared(*inputs)
+    converted = allow_exported_model_train_eval(convert_pt2e(prepared))
+    inputs = (torch.randn(1, 3, 8, 8),)  # not the extremes of the calibration
+    (got,) = _run(converted, inputs, FP32)
+    expected = converted(*inputs)
+    assert_close(got, expected, 1e-5, 1e-6, "net")
+    assert (expected - model(*inputs)).abs().max() < 0.1 * model(*inputs).abs().max()
+    scales = {
+        node.args[1] for node in converted.graph.nodes if "quantize_per_tensor" in str(node.target)
+    }
+    # the input; the activation; the branch; what is joined (the sum and the activation); logits
+    assert len(scales) <= 5
+
+
+def test_prepare_is_quick() -> None:
+    model, inputs = _net()
+    exported = torch.export.export(model, inputs).module()
+    start = time.process_time()
+    prepared = prepare_pt2e(exported, CoreMLQuantizer())
+    assert time.process_time() - start < 1.0
+    assert _quantizers(prepared)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"module_name_configs": {"fc": None}, "global_config": {}},
+        {"module_type_configs": {"Linear": None}, "global_config": {}},
+        {"module_type_configs": {nn.Linear: None}, "global_config": {}},
+        {"module_type_configs": {nn.functional.linear: None}, "global_config": {}},
+        LinearQuantizerConfig(
+            global_config=ModuleLinearQuantizerConfig(),
+            module_name_configs={"fc": ModuleLinearQuantizerConfig(weight_dtype=torch.float32)},
+        ),
+    ],
+    ids=["name", "type_name", "type", "function", "float32"],
+)
+def test_layers_can_be_left_as_they_are(config: Any) -> None:
+    model, inputs = _net()
+    converted = pt2e(model, inputs, config)
+    linear = next(n for n in converted.graph.nodes if n.target is torch.ops.aten.linear.default)
+    assert linear.args[1].op == "get_attr"
+    assert "dequantize" not in linear.args[1].name
+    convolutions = [n for n in converted.graph.nodes if n.target is torch.ops.aten.conv2d.default]
+    assert all("dequantize" in n.args[1].name for n in convolutions)
+
+
+def test_the_longest_module_name_wins() -> None:
+    model = nn.Sequential(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), nn.Linear(4, 4))
+    weight_only = {"activation_dtype": "float32"}
+    config = {"module_name_configs": {"0": weight_only, "0.1": None}}
+    converted = pt2e(model.eval(), (torch.randn(1, 4),), config)
+    linears = [n for n in converted.graph.nodes if n.target is torch.ops.aten.linear.default]
+    assert ["dequantize" in n.args[1].name for n in linears] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"module_name_configs": {"head": None}}, r"\['head'\]: the model has no such module"),
+        ({"module_name_configs": {"soft": {}}}, r"\['soft'\]: the module holds no op"),
+        ({"module_type_configs": {"Lienar": None}}, "'Lienar', which is no class of torch.nn"),
+        ({"module_name_configs": {"fc": {"weight_dtype": "int3"}}}, r"\['fc'\]: weight_dtype must"),
+        ({"global_config": {"activation_dtype": "qint4"}}, "activation_dtype must be one of"),
+        ({"global_config": {"quantization_scheme": "odd"}}, "quantization_scheme must be one of"),
+        ({"global_config": {"weight_observer": "ema_min_max"}}, "weight_observer must be one of"),
+        ({"global_config": {"algorithm": "learnable"}}, "algorithm must be 'vanilla'"),
+        ({"global_config": {"bits": 4}}, "unknown keys for ModuleLinearQuantizerConfig: bits"),
+        ({"globl": {}}, "unknown keys for LinearQuantizerConfig: globl"),
+        (17, "a LinearQuantizerConfig or a mapping is needed; got 17"),
+    ],
+)
+def test_a_config_that_cannot_be_honoured_is_an_error(config: Any, message: str) -> None:
+    model, inputs = _net()
+    with pytest.raises(OptionsError, match=message):
+        pt2e(model, inputs, config)
+
+
+def test_configs_of_coremltools_are_read() -> None:
+    observer = SimpleNamespace(value="min_max")
+    module = SimpleNamespace(
+        weight_dtype=torch.qint8,
+        activation_dtype=torch.float32,
+        weight_observer=observer,
+        activation_observer=observer,
+        weight_per_channel=True,
+        weight_n_bits=4,
+        milestones=[0, 0, 10, 10],
+        quantization_scheme=QuantizationScheme.affine,
+    )
+    whole = SimpleNamespace(
+        global_config=module, module_type_configs={}, module_name_configs={"fc": None}
+    )
+    config = CoreMLQuantizer(whole).config
+    assert config.module_name_configs == {"fc": None}
+    read_config = config.global_config
+    assert read_config is not None
+    assert read_config.weight_dtype == "qint4"
+    assert read_config.activation is None
+    assert not read_config.symmetric
