@@ -34,9 +34,9 @@ Content: TypeAlias = "Buffer | tuple[Buffer, ...]"  # whole, or in pieces to be 
 
 REFERENCE_MAGIC = b"CMJR"
 
-# Keys of "versionInfo" in debug_info.json, which maps text to text and which the delegate keeps but
-# does not read: the oldest OS of a model and why it is no older.
-MINIMUM_OS, MINIMUM_OS_REASON = "minimum_os", "minimum_os_reason"
+# A key of "versionInfo" in debug_info.json, which maps text to text and which the delegate keeps
+# but does not read: why the model needs as new an OS as its specification version says.
+MINIMUM_OS_REASON = "minimum_os_reason"
 
 _FILE, _DIRECTORY = 0, 1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from torch.fx import Node
@@ -11,6 +11,7 @@ from executorch_coreml.compiler.graph import DelegatedGraph
 from executorch_coreml.location import locate
 from executorch_coreml.ops import TABLE
 from executorch_coreml.ops.call import normalise
+from executorch_coreml.ops.rule import Rule
 from executorch_coreml.options import CompileOptions, Target
 
 LOWEST = min(Target)
@@ -28,17 +29,32 @@ class Need:
 
 
 def ops_need(nodes: Iterable[Node]) -> list[Need]:
-    """What ops need beyond the lowest target; the file is named without its folder, so that where
-    a model was built does not show in what was built."""
-    found = []
+    """What ops need beyond the lowest target."""
+    return _listed((rule.since, node) for node, rule in _rules(nodes) if rule.since > LOWEST)
+
+
+def ops_better(nodes: Iterable[Node], target: Target) -> list[Need]:
+    """The ops for which a newer target than ``target`` has a better form."""
+    better = ((rule.better, node) for node, rule in _rules(nodes) if rule.better)
+    return _listed((newer, node) for newer, node in better if newer > target)
+
+
+def _rules(nodes: Iterable[Node]) -> Iterator[tuple[Node, Rule]]:
     for node in nodes:
         rule = TABLE.get(normalise(node.target)) if node.op == "call_function" else None
-        if rule is not None and rule.since > LOWEST:
-            place = locate(node)
-            file = (place.file or "").replace("\\", "/").rpartition("/")[2]
-            at = f" at {file}:{place.line}" if file else f" (node {place.node})"
-            found.append(Need(rule.since, f"{place.op}{at}"))
-    return list(dict.fromkeys(found))
+        if rule is not None:
+            yield node, rule
+
+
+def _listed(found: Iterable[tuple[Target, Node]]) -> list[Need]:
+    """Files are named without their folder: where a model was built shall not show in it."""
+    listed: dict[Need, None] = {}
+    for target, node in found:
+        place = locate(node)
+        file = (place.file or "").replace("\\", "/").rpartition("/")[2]
+        at = f"at {file}:{place.line}" if file else f"(node {place.node})"
+        listed[Need(target, f"{place.op} {at}")] = None
+    return list(listed)
 
 
 def needs(graph: DelegatedGraph) -> list[Need]:

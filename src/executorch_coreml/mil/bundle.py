@@ -112,6 +112,8 @@ def read_payload(
 
     bundle = _read_package(open_file, source)
     metadata = _json(files[f"{root}/metadata.json"], f"{source}, metadata.json")
+    info = files.get(f"{root}/debug_info.json")
+    bundle = replace(bundle, facts={} if info is None else _facts(info, source))
     return _for_delegate(bundle, metadata, function, method_name)
 
 
@@ -184,6 +186,13 @@ def _for_delegate(
             inputs[name] = _ordered(orders[name], "inputNames", inputs[name], bundle.source)
             outputs[name] = _ordered(orders[name], "outputNames", outputs[name], bundle.source)
     return replace(bundle, default_function=default, input_names=inputs, output_names=outputs)
+
+
+def _facts(info: memoryview, source: str) -> dict[str, str]:
+    """Text entries of ``versionInfo``, where our compiler says what the model does not."""
+    found = _json(info, f"{source}, debug_info.json").get("versionInfo")
+    items = found.items() if isinstance(found, dict) else ()
+    return {key: value for key, value in items if isinstance(value, str)}
 
 
 def _ordered(order: Any, key: str, declared: tuple[str, ...], source: str) -> tuple[str, ...]:

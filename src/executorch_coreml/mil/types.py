@@ -193,6 +193,8 @@ class Bundle:
         input_names, output_names: Function name -> the delegate's argument order, from a payload's
             ``metadata.json``; for other sources the order of the description.
         source: Where it came from, for messages.
+        facts: What the compiler recorded beside the model: the keys of
+            :mod:`executorch_coreml.compiler.payload`.
     """
 
     program: Program
@@ -202,3 +204,4 @@ class Bundle:
     input_names: Mapping[str, tuple[str, ...]]
     output_names: Mapping[str, tuple[str, ...]]
     source: str
+    facts: Mapping[str, str] = field(default_factory=dict)
