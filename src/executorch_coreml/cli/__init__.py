@@ -15,7 +15,7 @@ import click
 from executorch_coreml import __version__
 from executorch_coreml.errors import CoreMLError
 
-COMMANDS = ("inspect", "ops", "run")
+COMMANDS = ("finish", "inspect", "ops", "run")
 
 
 class _Commands(click.Group):

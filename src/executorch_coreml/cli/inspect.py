@@ -68,7 +68,8 @@ def _print_delegate(delegate: Delegate) -> None:
 def _print(summary: Summary) -> None:
     from executorch_coreml.cli.output import print_table
 
-    click.echo(f"\n{summary.source}: {summary.minimum_os} or later")
+    reason = f", because: {summary.minimum_os_reason}" if summary.minimum_os_reason else ""
+    click.echo(f"\n{summary.source}: {summary.minimum_os} or later{reason}")
     for function in summary.functions:
         default = ", default" if function.name == summary.default_function else ""
         click.echo(f"\nfunction {function.name} (opset {function.opset}{default})")

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from executorch_coreml.compiler.payload import Buffer
+from executorch_coreml.compiler.payload import Content
 from executorch_coreml.errors import PackageError
 
 COMPILER = ("xcrun", "coremlcompiler")
@@ -34,7 +34,7 @@ def require_compiler() -> None:
 
 
 def compile_package(
-    package: Mapping[str, Buffer], compiler: Sequence[str] | None = None
+    package: Mapping[str, Content], compiler: Sequence[str] | None = None
 ) -> dict[str, bytes]:
     """Compiles a package.
 
@@ -57,7 +57,7 @@ def compile_package(
         for path, content in package.items():
             file = source / path
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
+            file.write_bytes(b"".join(content) if isinstance(content, tuple) else content)
         _run([*compiler, "compile", str(source), str(target)])
         found = sorted(target.glob("*.mlmodelc"))
         if len(found) != 1:

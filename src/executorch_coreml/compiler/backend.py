@@ -227,7 +227,7 @@ class CoreMLBackend(BackendDetails):  # type: ignore[misc]
         if (stock := _stock_class()) and not _made_here(compile_specs):
             return stock.preprocess(edge_program, compile_specs)
         chosen = supported(CompileOptions.from_specs(compile_specs))
-        built = package.build(lower(edge_program, chosen), chosen.pass_names)
+        built = package.build(lower(edge_program, chosen), chosen)
         return PreprocessResult(
             processed_bytes=built.payload(), debug_handle_map=built.debug_handles()
         )
@@ -238,14 +238,38 @@ class CoreMLBackend(BackendDetails):  # type: ignore[misc]
         edge_programs: dict[str, list[ExportedProgram]],
         compile_specs: dict[str, list[list[CompileSpec]]],
     ) -> dict[str, list[PreprocessResult]]:
-        """Compiles the delegates of all methods, each on its own."""
+        """Compiles the delegates of all methods; those that share weights become one model.
+
+        Raises:
+            CompileError: A graph cannot be lowered.
+            OptionsError: The specs hold an unknown key or value, or weights cannot be shared as
+                they ask.
+        """
         stock = _stock_class()
         every = [specs for lists in compile_specs.values() for specs in lists]
-        home: Any = super() if stock is None or any(map(_made_here, every)) else stock
-        results: dict[str, list[PreprocessResult]] = home.preprocess_multimethod(
-            edge_programs, compile_specs
-        )
-        return results
+        if stock is not None and not any(map(_made_here, every)):
+            theirs: dict[str, list[PreprocessResult]] = stock.preprocess_multimethod(
+                edge_programs, compile_specs
+            )
+            return theirs
+        from executorch_coreml.compiler.multifunction import grouped, shared_model
+
+        chosen = {
+            method: [supported(CompileOptions.from_specs(specs)) for specs in lists]
+            for method, lists in compile_specs.items()
+        }
+        made: dict[tuple[str, int], PreprocessResult] = {}
+        for group in grouped(edge_programs, chosen):
+            if len(group) > 1:
+                results = shared_model(edge_programs, chosen, group)
+                made |= {(method, n): results[method] for method, n in group.items()}
+            for method, n in group.items() if len(group) == 1 else ():
+                program, specs = edge_programs[method][n], compile_specs[method][n]
+                made[method, n] = cls.preprocess(program, specs)
+        return {
+            method: [made[method, n] for n in range(len(each))]
+            for method, each in edge_programs.items()
+        }
 
 
 def claim_name() -> None:

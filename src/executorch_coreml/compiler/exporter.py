@@ -66,11 +66,12 @@ class _Exporter(MILProtoExporter):  # type: ignore[misc]
         self.weights = WeightWriter()
 
     def create_file_value(self, var: Any) -> Any:
-        if var not in self.weight_id_to_file_value:
-            self.weight_id_to_file_value[var] = create_file_value_tensor(
+        key = var.op.weight_id or var  # only constants of shared models have a weight_id
+        if key not in self.weight_id_to_file_value:
+            self.weight_id_to_file_value[key] = create_file_value_tensor(
                 file_name=_WEIGHT_FILE,
                 offset=self.weights.add(var.val, types.builtin_to_string(var.dtype)),
                 dim=var.val.shape,
                 data_type=types_to_proto_primitive(var.dtype),
             )
-        return self.weight_id_to_file_value[var]
+        return self.weight_id_to_file_value[key]

@@ -26,15 +26,17 @@ from torch.fx import Node
 
 from executorch_coreml.compiler.graph import DelegatedGraph, delegated_graph
 from executorch_coreml.compiler.passes import run_passes
+from executorch_coreml.compiler.pool import Pool
 from executorch_coreml.compiler.positions import positions
 from executorch_coreml.compiler.quiet import quiet_coremltools
 from executorch_coreml.compiler.ranges import beyond_half
 from executorch_coreml.compiler.shapes import flexible, mil_shape
 from executorch_coreml.compiler.state import States
+from executorch_coreml.compiler.target import Need, choose, needs
 from executorch_coreml.errors import CompileError, LoweringError, TypeMismatch, UnsupportedOp
 from executorch_coreml.location import locate
 from executorch_coreml.ops import TABLE
-from executorch_coreml.ops.call import Call, normalise
+from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.emit import Emit, Var, mil_type
 from executorch_coreml.ops.narrow import wrap
 from executorch_coreml.ops.refused import why_not
@@ -52,16 +54,25 @@ class Lowered:
         target: The deployment target its opset belongs to.
         origins: Name of a MIL op's output -> the fx node it was emitted for.
         notes: Precision decisions per node.
+        needs: What asks for a newer target than the lowest.
+        states: Names of the states.
     """
 
     program: Any
     target: Target
     origins: Mapping[str, Node]
     notes: Mapping[Node, list[str]]
+    needs: tuple[Need, ...]
+    states: tuple[str, ...]
 
 
-def lower(program: ExportedProgram, options: CompileOptions) -> Lowered:
+def lower(program: ExportedProgram, options: CompileOptions, pool: Pool | None = None) -> Lowered:
     """Lowers a whole program; every node must have passed its rule's checks.
+
+    Args:
+        program: What ExecuTorch cut out for one delegate.
+        options: How to lower it.
+        pool: Keeps the weights, when several programs have some in common.
 
     Raises:
         UnsupportedOp: A node has no rule, or its rule refuses it.
@@ -70,7 +81,8 @@ def lower(program: ExportedProgram, options: CompileOptions) -> Lowered:
     """
     graph = delegated_graph(program)
     run_passes(graph, options)
-    target = choose_target(graph, options)
+    found = needs(graph)
+    target = choose(found, options)
     with quiet_coremltools():
         import coremltools as ct
         from coremltools.converters.mil.mil import Builder, Function, Program
@@ -80,7 +92,7 @@ def lower(program: ExportedProgram, options: CompileOptions) -> Lowered:
         k_used_symbols.clear()
         opset = ct.target(target.value)
         wide = _kept_wide(graph) if options.half else {}
-        emit = Emit(Builder, options.half, graph.weights, wide)
+        emit = Emit(Builder, options.half, graph.weights, wide, pool)
         emit.reserve(node.name for node in graph.graph.nodes)
         declared = {node.name: _declare(node, target, Builder) for node in graph.inputs}
         states = States(graph, {})
@@ -112,6 +124,8 @@ def lower(program: ExportedProgram, options: CompileOptions) -> Lowered:
         target=target,
         origins=emit.origins,
         notes=emit.notes,
+        needs=tuple(found),
+        states=tuple(node.name for node in graph.states),
     )
 
 
@@ -119,20 +133,6 @@ def _kept_wide(graph: DelegatedGraph) -> dict[Node, str]:
     """Node whose float32 fp16 cannot stand for -> why."""
     kept = dict.fromkeys(positions(graph), "a position, an angle or a fraction: kept in fp32")
     return kept | beyond_half(graph)
-
-
-def choose_target(graph: DelegatedGraph, options: CompileOptions) -> Target:
-    """The target asked for, else the lowest that every op and the border of the model allow."""
-    if options.minimum_deployment_target is not None:
-        return options.minimum_deployment_target
-    needed = [Target.iOS15]
-    for node in graph.graph.nodes:
-        rule = TABLE.get(normalise(node.target)) if node.op == "call_function" else None
-        if rule is not None:
-            needed.append(rule.oldest(Call(node, fixed=graph.weights)))
-    if graph.states or not graph.inputs:
-        needed.append(Target.iOS18)  # states, and a model without inputs
-    return max(needed)
 
 
 def border_type(dtype: torch.dtype, target: Target) -> str | None:

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from executorch_coreml import __version__
 from executorch_coreml.compiler import payload
+from executorch_coreml.compiler.apple import compile_package
 from executorch_coreml.compiler.lower import Lowered
 from executorch_coreml.compiler.mil_passes import check_pass_names, run_passes
+from executorch_coreml.compiler.payload import MINIMUM_OS_REASON
+from executorch_coreml.compiler.pool import Pool
 from executorch_coreml.compiler.quiet import quiet_coremltools
+from executorch_coreml.compiler.target import Need, deciding
 from executorch_coreml.errors import PackageError
 from executorch_coreml.location import locate
+from executorch_coreml.options import CompileOptions, ModelType, Target
 
 # coremltools writes random item ids into Manifest.json; the format only asks that they differ.
 _MODEL_ID = "8A7C1C7E-3D0E-4B7B-9F5C-000000000001"
@@ -45,23 +53,40 @@ class DebugOp:
 
 
 @dataclass(frozen=True, slots=True)
+class Border:
+    """What crosses into and out of a function."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def names(self) -> dict[str, list[str]]:
+        """As in ``metadata.json``."""
+        return {"inputNames": list(self.inputs), "outputNames": list(self.outputs)}
+
+
+@dataclass(frozen=True, slots=True)
 class Package:
     """A serialised model.
 
     Attributes:
         model: ``model.mlmodel``, a serialised protobuf ``Model``.
         weights: ``weight.bin`` in pieces, none when every constant is inside the model file.
-        inputs, outputs: Names at the border, in the delegate's argument order.
+        border: Names at the border, in the delegate's argument order.
         debug: The ops that come from a graph node, in program order.
+        facts: What a reader may want to know and a device need not.
         precision: Why fp16 was not used, or not as it is -> the nodes, with the user's lines.
+        methods: The border per ExecuTorch method, for a model that several methods share.
+        compiled: Whether to store what Apple's compiler makes of the package.
     """
 
     model: bytes
     weights: tuple[payload.Buffer, ...]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    border: Border
     debug: tuple[DebugOp, ...]
+    facts: Mapping[str, str]
     precision: Mapping[str, tuple[str, ...]]
+    methods: Mapping[str, Border] = field(default_factory=dict)
+    compiled: bool = False
 
     @property
     def identifier(self) -> str:
@@ -69,7 +94,8 @@ class Package:
         digest = hashlib.sha256(self.model)
         for part in self.weights:
             digest.update(part)
-        digest.update(json.dumps([self.inputs, self.outputs]).encode())
+        borders = self.methods or {"": self.border}
+        digest.update(json.dumps([[m, b.inputs, b.outputs] for m, b in borders.items()]).encode())
         return f"executorch_{digest.hexdigest()[:32]}"
 
     def files(self) -> dict[str, payload.Content]:
@@ -97,17 +123,20 @@ class Package:
 
     def payload(self) -> bytes:
         """The delegate payload that holds this package (see :mod:`.payload` for the bytes)."""
-        root = "lowered_module"
-        files = {f"{root}/model.mlpackage/{path}": data for path, data in self.files().items()}
-        files[f"{root}/metadata.json"] = _json(
-            {
-                "inputNames": list(self.inputs),
-                "outputNames": list(self.outputs),
-                "identifier": self.identifier,
-            }
+        kind, model = "mlpackage", self.files()
+        if self.compiled:
+            kind, model = "mlmodelc", dict(compile_package(model))
+        names = (
+            {"methods": {method: border.names() for method, border in self.methods.items()}}
+            if self.methods
+            else self.border.names()
         )
-        files[f"{root}/debug_info.json"] = _json(self._debug_info())
-        return payload.pack(files)
+        files: dict[str, payload.Content] = {
+            **{f"model.{kind}/{path}": data for path, data in model.items()},
+            "metadata.json": _json({**names, "identifier": self.identifier}),
+            "debug_info.json": _json(self._debug_info()),
+        }
+        return payload.pack({f"lowered_module/{path}": data for path, data in files.items()})
 
     def debug_handles(self) -> dict[str, tuple[int, ...]]:
         """Debug symbol -> handles, as ExecuTorch's Inspector wants it."""
@@ -117,7 +146,7 @@ class Package:
         path = [{"Type": "Program"}, {"Type": "Function", "Name": "main"}, {"Type": "Block"}]
         handled = [op for op in self.debug if op.handles]
         return {
-            "versionInfo": {},
+            "versionInfo": dict(self.facts),
             "debugSymbolToOperationPath": {
                 op.symbol: [
                     *path,
@@ -131,38 +160,126 @@ class Package:
         }
 
 
-def build(lowered: Lowered, pass_names: Sequence[str] = ()) -> Package:
+def build(lowered: Lowered, options: CompileOptions) -> Package:
     """Serialises a lowered program.
 
-    Args:
-        lowered: The program.
-        pass_names: coremltools passes to run on it first.
-
     Raises:
-        OptionsError: coremltools knows no such pass.
+        OptionsError: coremltools knows no pass of a name in ``options.pass_names``.
         PackageError: coremltools refused the program; its exception is the cause.
     """
+    spec, weights = _serialised(lowered.program, lowered.target, options)
+    return Package(
+        model=spec.SerializeToString(deterministic=True),
+        weights=weights,
+        border=_border(spec.description),
+        debug=tuple(_debug_ops(spec, lowered)),
+        facts=_facts(lowered.needs, lowered.target),
+        precision=_precision([lowered]),
+        compiled=options.model_type is ModelType.COMPILED_MODEL,
+    )
+
+
+def build_functions(
+    functions: Mapping[str, Lowered],
+    pool: Pool,
+    target: Target,
+    options: CompileOptions,
+    needs: Sequence[Need],
+) -> Package:
+    """Serialises programs of one function each as one model, weights stored once.
+
+    Args:
+        functions: Function, and ExecuTorch method, name -> its program.
+        pool: Names the weights.
+        target: What all of them were lowered for.
+        options: What holds for all: the passes and the model type.
+        needs: What decided the target.
+
+    Raises:
+        OptionsError, PackageError: As for :func:`build`.
+    """
+    with quiet_coremltools():
+        from coremltools.converters.mil.mil import Program
+
+        program = Program()
+        for name, lowered in functions.items():
+            function = lowered.program.functions["main"]
+            _name_weights(function, pool)
+            program.add_function(name, function)
+        program.default_function_name = next(iter(functions))
+        program.export_as_multifunction = True
+    spec, weights = _serialised(program, target, options)
+    borders = {each.name: _border(each) for each in spec.description.functions}
+    return Package(
+        model=spec.SerializeToString(deterministic=True),
+        weights=weights,
+        border=borders[program.default_function_name],
+        debug=(),  # a symbol may mean another op in each function
+        facts=_facts(needs, target),
+        precision=_precision(functions.values()),
+        methods=borders,
+        compiled=options.model_type is ModelType.COMPILED_MODEL,
+    )
+
+
+def _name_weights(function: Any, pool: Pool) -> None:
+    """Equal constants of all functions get one name, and with it one place in the weight file."""
+    for op in function.operations:
+        value = op.outputs[0].val if op.op_type == "const" else None
+        if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and op.weight_id is None:
+            op.weight_id = f"{op.outputs[0].dtype.__name__}_{pool.name(value)}"
+
+
+def _serialised(
+    program: Any, target: Target, options: CompileOptions
+) -> tuple[Any, tuple[payload.Buffer, ...]]:
+    """The protobuf of a model and the pieces of its weight file."""
+    names = options.pass_names
     with quiet_coremltools():
         from executorch_coreml.compiler.exporter import export
 
-        check_pass_names(pass_names)
+        check_pass_names(names)
+        before = _signature(program) if names else None
         try:
-            run_passes(lowered.program, pass_names)
-            spec, weights = export(lowered.program, lowered.target.value)
+            run_passes(program, names)
+            changed = before is not None and before != _signature(program)
+            spec, weights = export(program, target.value)
         except Exception as cause:
             raise PackageError(
                 f"the program could not be serialised: {cause}",
-                hint="this is a bug in executorch-coreml; please report it with the model",
+                hint="leave out pass_names to see whether a pass is the cause"
+                if names
+                else "this is a bug in executorch-coreml; please report it with the model",
             ) from cause
-    return Package(
-        model=spec.SerializeToString(deterministic=True),
-        weights=weights.parts,
-        # Not the names that lowering chose: the serialiser renames what MIL reserves ("int32").
-        inputs=tuple(feature.name for feature in spec.description.input),
-        outputs=tuple(feature.name for feature in spec.description.output),
-        debug=tuple(_debug_ops(spec, lowered)),
-        precision=_precision(lowered),
+    if changed:
+        raise PackageError(
+            "the passes changed the model's inputs or outputs",
+            hint=f"leave some of {', '.join(names)} out of pass_names",
+        )
+    return spec, weights.parts
+
+
+def _signature(program: Any) -> list[Any]:
+    """Names, shapes and types of all that crosses the border."""
+    return [
+        [name, *((v.name, str(v.sym_type)) for v in (*function.inputs.values(), *function.outputs))]
+        for name, function in program.functions.items()
+    ]
+
+
+def _border(description: Any) -> Border:
+    """The names as the serialiser wrote them: it renames what MIL reserves ("int32")."""
+    return Border(
+        tuple(feature.name for feature in description.input),
+        tuple(feature.name for feature in description.output),
     )
+
+
+def _facts(needs: Sequence[Need], target: Target) -> dict[str, str]:
+    return {
+        "executorch_coreml": __version__,
+        MINIMUM_OS_REASON: "; ".join(deciding(needs, target)),
+    }
 
 
 def _debug_ops(spec: Any, lowered: Lowered) -> list[DebugOp]:
@@ -178,16 +295,16 @@ def _debug_ops(spec: Any, lowered: Lowered) -> list[DebugOp]:
     return found
 
 
-def _precision(lowered: Lowered) -> dict[str, tuple[str, ...]]:
+def _precision(programs: Iterable[Lowered]) -> dict[str, tuple[str, ...]]:
     """The notes by reason. Of paths only the file's name: the rest is the machine's, not the
     model's, and would make equal models differ."""
-    found: dict[str, list[str]] = {}
-    for node, reasons in lowered.notes.items():
+    found: dict[str, dict[str, None]] = {}
+    for node, reasons in (noted for lowered in programs for noted in lowered.notes.items()):
         location = locate(node)
         if location.file is not None:
             location = replace(location, file=Path(location.file).name)
-        for reason in dict.fromkeys(reasons):
-            found.setdefault(reason, []).append(str(location))
+        for reason in reasons:
+            found.setdefault(reason, {})[str(location)] = None
     return {reason: tuple(places) for reason, places in found.items()}
 
 

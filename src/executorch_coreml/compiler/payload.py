@@ -36,6 +36,10 @@ REFERENCE_MAGIC = b"CMJR"
 PRECISION_NOTES = "precisionNotes"
 """Key in ``debug_info.json``: reason -> nodes that were not computed in fp16 as told."""
 
+# A key of "versionInfo" in debug_info.json, which maps text to text and which the delegate keeps
+# but does not read: why the model needs as new an OS as its specification version says.
+MINIMUM_OS_REASON = "minimum_os_reason"
+
 _FILE, _DIRECTORY = 0, 1
 
 # Above this total the delegate's own writer starts every file on a page, so that a device can map

@@ -114,7 +114,8 @@ def read_payload(
     metadata = _json(files[f"{root}/metadata.json"], f"{source}, metadata.json")
     if (debug_info := files.get(f"{root}/debug_info.json")) is not None:
         what = f"{source}, debug_info.json"
-        bundle = replace(bundle, precision=_precision(_json(debug_info, what), what))
+        info = _json(debug_info, what)
+        bundle = replace(bundle, precision=_precision(info, what), facts=_facts(info))
     return _for_delegate(bundle, metadata, function, method_name)
 
 
@@ -196,6 +197,13 @@ def _for_delegate(
             inputs[name] = _ordered(orders[name], "inputNames", inputs[name], bundle.source)
             outputs[name] = _ordered(orders[name], "outputNames", outputs[name], bundle.source)
     return replace(bundle, default_function=default, input_names=inputs, output_names=outputs)
+
+
+def _facts(debug_info: Mapping[str, Any]) -> dict[str, str]:
+    """Text entries of ``versionInfo``, where our compiler says what the model does not."""
+    found = debug_info.get("versionInfo")
+    items = found.items() if isinstance(found, dict) else ()
+    return {key: value for key, value in items if isinstance(value, str)}
 
 
 def _ordered(order: Any, key: str, declared: tuple[str, ...], source: str) -> tuple[str, ...]:

@@ -137,6 +137,8 @@ def _extended_header(data: memoryview) -> tuple[int, int]:
 
 def _segment(data: memoryview, base: int, segment: _Table) -> memoryview:
     offset, size = segment.integer("DataSegment.offset", 8), segment.integer("DataSegment.size", 8)
+    if base == 0 and size == 0:
+        return data[:0]  # a program without constants still lists the segment of them
     if base == 0 or base + offset + size > len(data):
         raise PayloadError(
             f"a segment of {size} bytes at {base + offset} in a file of {len(data)}",

@@ -9,6 +9,7 @@ from math import prod
 
 import numpy as np
 
+from executorch_coreml.compiler.payload import MINIMUM_OS_REASON
 from executorch_coreml.mil.types import (
     NUMPY_DTYPES,
     Block,
@@ -45,12 +46,14 @@ class Summary:
 
     Attributes:
         minimum_os: The oldest iOS that loads it, ``"iOS15"``.
+        minimum_os_reason: Why no older one does, empty if nobody recorded it.
         weights: MIL dtype -> bytes of all constants of it, as they are stored.
         precision: Why fp16 was not used as told -> places in the user's model.
     """
 
     source: str
     minimum_os: str
+    minimum_os_reason: str
     default_function: str
     functions: tuple[FunctionSummary, ...]
     weights: Mapping[str, int]
@@ -63,6 +66,7 @@ def summarise(bundle: Bundle) -> Summary:
     return Summary(
         source=bundle.source,
         minimum_os=known.get(version, f"specification version {version}"),
+        minimum_os_reason=bundle.facts.get(MINIMUM_OS_REASON, ""),
         default_function=bundle.default_function,
         functions=tuple(_function(bundle, name) for name in bundle.descriptions),
         weights=_weights(bundle.program),

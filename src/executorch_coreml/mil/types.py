@@ -195,6 +195,8 @@ class Bundle:
         source: Where it came from, for messages.
         precision: What the compiler noted where it did not compute in fp16 as told: reason ->
             places in the user's model.
+        facts: What the compiler recorded beside the model: the keys of
+            :mod:`executorch_coreml.compiler.payload`.
     """
 
     program: Program
@@ -205,3 +207,4 @@ class Bundle:
     output_names: Mapping[str, tuple[str, ...]]
     source: str
     precision: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)

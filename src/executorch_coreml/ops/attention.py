@@ -1,7 +1,8 @@
 """Scaled dot-product attention.
 
-For iOS18 and later, when the user asks for it, this is Core ML's fused op; else matrix products
-around a softmax. Both share the queries' scale, the mask, and the treatment of masked rows.
+For iOS18 and later this is Core ML's fused op; else matrix products around a softmax. With no
+target given the model stays as old as it can: attention alone does not ask for iOS18. Both share
+the queries' scale, the mask, and the treatment of masked rows.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from executorch_coreml.options import Target
 
 aten = torch.ops.aten
 rules = Family()
+
+FUSED = Target.iOS18  # the first with an op for all of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ def _fixed(call: Call, name: str, axis: int) -> int:
 @rules(
     aten.scaled_dot_product_attention.default,
     types=FLOAT | BOOL,
+    better=FUSED,
     checks=[one_of("dropout_p", 0.0)],
     dynamic=True,
 )
@@ -89,7 +93,7 @@ def attention(mb: Emit, call: Call) -> Var:
 
 def _fused(call: Call) -> bool:
     """Whether the fused op exists for the target and takes these shapes."""
-    if call.target is None or call.target < Target.iOS18 or call.rank("query") < 3:
+    if call.target is None or call.target < FUSED or call.rank("query") < 3:
         return False
     behind = -3 if call["enable_gqa"] else -2
     query, key, value = (call.shape(name)[:behind] for name in ("query", "key", "value"))

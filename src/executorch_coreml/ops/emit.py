@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch.fx import Node
 
+from executorch_coreml.compiler.pool import Pool
 from executorch_coreml.errors import LoweringError, UnsupportedOp
 from executorch_coreml.location import locate
 from executorch_coreml.ops.checks import INT32_MAX, INT32_MIN
@@ -82,6 +83,7 @@ class Emit:
         half: Whether torch's float32 is computed in fp16.
         weights: Parameter, buffer and constant placeholders -> their tensors.
         wide: Nodes whose float32 stays fp32 all the same.
+        pool: Keeps weights that several functions have in common.
     """
 
     def __init__(
@@ -90,10 +92,12 @@ class Emit:
         half: bool,
         weights: Mapping[Node, torch.Tensor],
         wide: Collection[Node] = (),
+        pool: Pool | None = None,
     ):
         self._builder = builder
         self.half = half
         self._wide = wide
+        self._pool = pool
         self._weights = weights
         self._values: dict[Node, Any] = {}
         self._constants: dict[tuple[Any, ...], Var] = {}
@@ -227,6 +231,8 @@ class Emit:
         key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype, mil)
         if tensor.numel() == 0 or key not in self._constants:
             data = self._convert(_numpy(tensor), mil)
+            if self._pool is not None and data.size:
+                data = self._pool.keep(data)
             name = node.name if mil == self._usual_type(tensor.dtype) else self.name(mil)
             self._constants[key] = self._builder.const(val=_scalar(data), name=name)
         return self._constants[key]

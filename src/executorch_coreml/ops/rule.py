@@ -63,6 +63,7 @@ class Rule:
         since: The oldest deployment target that can run what ``lower`` emits for any call.
         since_of: The oldest target for one call, where the MIL ops depend on the arguments.
         any_rank: Arguments of higher rank than Core ML's become no tensors of their own.
+        better: The target from which on ``lower`` has a better form, where it has two.
         moves_data: The op computes nothing (reshape, slice, ...): no reason to make a delegate.
         in_range: Operands in the range of a narrow dtype cannot make a result outside it, so that
             nothing need be wrapped. Ops that move data are like that unless they say otherwise.
@@ -76,6 +77,7 @@ class Rule:
     checks: tuple[Check, ...]
     types: frozenset[torch.dtype]
     since: Target
+    better: Target | None
     moves_data: bool
     in_range: bool
     dynamic: bool
@@ -177,6 +179,7 @@ class Family:
         types: frozenset[torch.dtype] = ANY,
         checks: Sequence[Check] = (),
         since: Target = Target.iOS15,
+        better: Target | None = None,
         moves_data: bool = False,
         in_range: bool | None = None,
         dynamic: bool | None = None,
@@ -195,6 +198,7 @@ class Family:
                         checks=tuple(checks),
                         types=types,
                         since=since,
+                        better=better,
                         moves_data=moves_data,
                         in_range=moves_data if in_range is None else in_range,
                         dynamic=self._dynamic if dynamic is None else dynamic,

@@ -36,7 +36,7 @@ from executorch_coreml.ops.rule import INT, stays_whole
 from executorch_coreml.ops.sizes import inexpressible, is_size
 from executorch_coreml.options import CompileOptions, Target
 from executorch_coreml.partition.buffers import mutated_buffers
-from executorch_coreml.partition.report import Decision, Report
+from executorch_coreml.partition.report import Decision, Minimum, Report
 
 Piece = list[Node]
 _WITH_KERNELS = ("aten", "dim_order_ops")  # ExecuTorch's own: it makes out variants as needed
@@ -138,10 +138,12 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
         buffers = mutated_buffers(
             exported_program, pieces, self.options, bool(self.take_over_mutable_buffer)
         )
+        states = [buffer.name for buffer, piece in buffers.values() if piece is not None]
         self.report = Report(
             tuple(Decision(locate(node), refused.get(node)) for node in nodes),
             len(pieces),
             tuple(buffer for buffer, _ in buffers.values()),
+            Minimum.of(pieces, self._inside(exported_program), self.options, states),
         )
         if self.lower_full_graph and self.report.refused:
             raise _not_full(self.report)
@@ -204,12 +206,16 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
         packet = getattr(getattr(torch.ops, op.namespace), op._schema.name.rpartition("::")[2])
         return not any(overload.endswith("out") for overload in packet.overloads())
 
+    def _inside(self, program: ExportedProgram) -> set[Node]:
+        """The constants that delegates hold themselves."""
+        if not self.take_over_constant_data:
+            return set()
+        return _constants(program) - _returned_constants(program)
+
     def _illegal(self, pieces: list[Piece], program: ExportedProgram) -> dict[Node, str]:
         """Nodes that put something across the border of their piece that Core ML cannot take."""
         target = self.options.minimum_deployment_target or Target.iOS26
-        constants = _constants(program) - _returned_constants(program)
-        if not self.take_over_constant_data:
-            constants = set()
+        constants = self._inside(program)
         illegal: dict[Node, str] = {}
         for piece in pieces:
             inside = set(piece)

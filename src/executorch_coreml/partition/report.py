@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from torch.fx import Node
+
+from executorch_coreml.compiler.target import Need, choose, deciding, ops_better, ops_need
 from executorch_coreml.location import Location
+from executorch_coreml.options import CompileOptions, Target
 from executorch_coreml.partition.buffers import Buffer
 
 
@@ -25,13 +29,61 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Minimum:
+    """The oldest OS that runs all delegates of a method by themselves.
+
+    Methods that share one model need iOS18 beside, which shows once they are compiled.
+
+    Attributes:
+        target: That OS, the one asked for if one was.
+        reasons: What an older one lacks; empty for the oldest of all.
+        better: Ops that are lowered in an older form, and the OS that has a better one.
+    """
+
+    target: Target
+    reasons: tuple[str, ...] = ()
+    better: tuple[Need, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        pieces: Sequence[Sequence[Node]],
+        fixed: Collection[Node],
+        options: CompileOptions,
+        states: Sequence[str],
+    ) -> Minimum:
+        """For pieces that are delegated, the constants and the buffers that become states."""
+        nodes = [node for piece in pieces for node in piece]
+        found = ops_need(nodes, fixed) + [Need(Target.iOS18, f"state {name}") for name in states]
+        if not all(_fed(piece, fixed) for piece in pieces):
+            found.append(Need(Target.iOS18, "a model without inputs"))
+        target = choose(found, options)
+        return cls(target, deciding(found, target), tuple(ops_better(nodes, target)))
+
+    def __str__(self) -> str:
+        reasons = f" because: {'; '.join(self.reasons)}" if self.reasons else ""
+        lines = [f"{self.target.name} or later{reasons}"]
+        for target in sorted({need.target for need in self.better}):
+            ops = "; ".join(need.reason for need in self.better if need.target == target)
+            lines.append(f"lowered in an older form, better from {target.name} on: {ops}")
+        return "\n  ".join(lines)
+
+
+def _fed(piece: Sequence[Node], fixed: Collection[Node]) -> bool:
+    """Whether anything but constants goes in."""
+    inside = {*piece, *fixed}
+    return any(source not in inside for node in piece for source in node.all_input_nodes)
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """One decision per computing node, in graph order, the number of delegates made, and what
-    became of each mutated buffer that a delegate uses."""
+    """One decision per computing node, in graph order, the number of delegates made, what became
+    of each mutated buffer that a delegate uses, and the oldest OS."""
 
     decisions: tuple[Decision, ...] = ()
     delegates: int = 0
     buffers: tuple[Buffer, ...] = ()
+    minimum: Minimum | None = None
 
     @property
     def delegated(self) -> tuple[Decision, ...]:
@@ -51,4 +103,6 @@ class Report:
         reasons = Counter((d.location.op, d.reason) for d in self.refused)
         lines += [f"  {op} x{count}: {reason}" for (op, reason), count in reasons.items()]
         lines += [f"  {buffer}" for buffer in self.buffers]
+        if self.delegates and self.minimum is not None:
+            lines.append(f"  {self.minimum}")
         return "\n".join(lines)
