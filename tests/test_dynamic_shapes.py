@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from executorch.exir import to_edge_transform_and_lower
+from executorch.exir.backend.compile_spec_schema import CompileSpec
 from executorch.runtime import Runtime
 from torch import Tensor, nn
 from torch.export import Dim
 
 from case import FP16, FP32, assert_close, export, flat, lower, randn
+from executorch_coreml import CoreMLBackend, CoreMLPartitioner, Target
+from executorch_coreml.errors import OptionsError, UnsupportedOp
 
 BATCH, TIME = Dim("batch", min=1, max=6), Dim("time", min=4, max=10)
 SIZES = {"batch": (1, 3, 6), "time": (4, 6, 10)}
@@ -150,3 +154,80 @@ def test_dynamic(row: Row, precision: Any) -> None:
         got = method.execute(inputs)
         for one, other in zip(got, flat(row.fn(*inputs)), strict=True):
             assert_close(one, other, *bounds, f"batch {batch}, time {time}")
+
+
+class Two(nn.Module):
+    """The documented example of enumerated shapes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear1, self.linear2 = nn.Linear(10, 5), nn.Linear(11, 5)
+
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        return self.linear1(x).sum(dim=1), self.linear2(y)
+
+
+SHAPES = {"x": [[1, 5, 10], [4, 6, 10]], "y": [[3, 11], [5, 11]]}
+# The first shape of x comes twice.
+TWICE = {"x": [[1, 5, 10], [4, 6, 10], [1, 5, 10]], "y": [[3, 11], [5, 11], [4, 11]]}
+
+
+def enumerated(shapes: dict[str, list[list[int]]] = SHAPES, **options: Any) -> Any:
+    program = torch.export.export(
+        seeded(Two),
+        (randn(4, 6, 10), randn(5, 11)),
+        dynamic_shapes=[
+            {0: Dim.AUTO(min=1, max=4), 1: Dim.AUTO(min=5, max=6)},
+            {0: Dim.AUTO(min=3, max=5)},
+        ],
+        strict=False,
+    )
+    specs = CoreMLBackend.generate_compile_specs(compute_precision=FP32, **options)
+    specs.append(CoreMLBackend.generate_enumerated_shapes_compile_spec(program, shapes))
+    partitioner = CoreMLPartitioner(compile_specs=specs, lower_full_graph=True)
+    return to_edge_transform_and_lower(program, partitioner=[partitioner]).to_executorch()
+
+
+@pytest.mark.parametrize("shapes", [SHAPES, TWICE], ids=["documented", "twice"])
+def test_enumerated_shapes_run_and_no_others(shapes: dict[str, list[list[int]]]) -> None:
+    lowered = enumerated(shapes)
+    method = Runtime.get().load_program(lowered.buffer).load_method("forward")
+    model = seeded(Two)
+    for x, y in zip(*shapes.values(), strict=True):
+        inputs = (randn(*x), randn(*y))
+        for got, wanted in zip(method.execute(inputs), model(*inputs), strict=True):
+            assert_close(got, wanted, 1e-5, 1e-6, f"{x}, {y}")
+    for x, y in (([1, 5, 10], [5, 11]), ([4, 6, 10], [3, 11])):
+        with pytest.raises(RuntimeError) as caught:
+            method.execute((randn(*x), randn(*y)))
+        message = str(caught.value.__cause__)
+        assert "((1, 5, 10), (3, 11)) or ((4, 6, 10), (5, 11))" in message
+    with pytest.raises(RuntimeError) as caught:
+        method.execute((randn(2, 5, 10), randn(3, 11)))
+    assert "(1, 5, 10) or (4, 6, 10)" in str(caught.value.__cause__)
+
+
+def test_enumerated_shapes_of_several_inputs_need_ios18() -> None:
+    with pytest.raises(OptionsError, match="need iOS18"):
+        enumerated(minimum_deployment_target=Target.iOS17)
+
+
+def test_enumerated_shapes_need_the_full_graph() -> None:
+    spec = CompileSpec("enumerated_shapes", b'{"x": [[1, 2], [3, 2]]}')
+    with pytest.raises(OptionsError, match="lower_full_graph=True"):
+        CoreMLPartitioner(compile_specs=[spec])
+
+
+def test_shapes_outside_the_exported_range_are_refused() -> None:
+    program = export(torch.relu, (randn(3, 6),), ({0: BATCH, 1: TIME},))
+    lowered, _ = lower(program)
+    method = Runtime.get().load_program(lowered.buffer).load_method("forward")
+    with pytest.raises(RuntimeError) as caught:
+        method.execute((randn(3, 3),))
+    assert "allowed: (1..6, 4..10)" in str(caught.value.__cause__)
+
+
+def test_an_axis_without_an_upper_bound_is_an_error_that_says_how_to_give_one() -> None:
+    program = export(torch.relu, (randn(3, 6),), ({0: Dim("n", min=2)},))
+    with pytest.raises(UnsupportedOp, match=r"no upper bound.*Dim\(name, min=1, max="):
+        lower(program)

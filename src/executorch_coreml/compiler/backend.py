@@ -333,7 +333,15 @@ def supported(chosen: CompileOptions) -> CompileOptions:
     if chosen.model_type is options.ModelType.COMPILED_MODEL:
         require_compiler()
     _known_passes(chosen.pass_names)
-    for name in ("op_linear_quantizer_config", "enumerated_shapes"):
-        if getattr(chosen, name) is not None:
-            raise OptionsError(f"{name} cannot be compiled yet", hint="leave the option out")
+    if chosen.op_linear_quantizer_config is not None:
+        raise OptionsError(
+            "op_linear_quantizer_config cannot be compiled yet", hint="leave the option out"
+        )
+    shapes, target = chosen.enumerated_shapes or {}, chosen.minimum_deployment_target
+    if len(shapes) > 1 and target is not None and target < Target.iOS18:
+        raise OptionsError(
+            f"enumerated shapes of {len(shapes)} inputs need iOS18; "
+            f"minimum_deployment_target is {target.name}",
+            hint="set minimum_deployment_target to iOS18, or enumerate one input only",
+        )
     return chosen

@@ -81,7 +81,7 @@ def lower(program: ExportedProgram, options: CompileOptions, pool: Pool | None =
     """
     graph = delegated_graph(program)
     run_passes(graph, options)
-    found = needs(graph)
+    found = needs(graph, options)
     target = choose(found, options)
     with quiet_coremltools():
         import coremltools as ct
@@ -115,7 +115,8 @@ def lower(program: ExportedProgram, options: CompileOptions, pool: Pool | None =
             states.finish(emit)
             results = _leave(emit, graph, target)
             function.set_outputs(results)
-            ranged = [flexible(node, graph.ranges) for node in graph.inputs]
+            shapes = options.enumerated_shapes or {}
+            ranged = [flexible(node, graph.ranges, shapes) for node in graph.inputs]
             function.set_input_types(tuple(declared for declared in ranged if declared))
         mil = Program()
         mil.add_function("main", function)

@@ -156,7 +156,7 @@ def shared_model(programs: Programs, options: Options, group: Group) -> dict[str
     reasons = [Need(OLDEST, f"{len(group)} methods share one model: {', '.join(group)}")]
     for method, n in group.items():
         if chosen[method].minimum_deployment_target is None:
-            found = needs(delegated_graph(programs[method][n]))
+            found = needs(delegated_graph(programs[method][n]), chosen[method])
             targets += [need.target for need in found]
             reasons += found
     target, pool = max(targets), Pool()

@@ -19,6 +19,7 @@ from executorch_coreml.compiler.mil_passes import check_pass_names, run_passes
 from executorch_coreml.compiler.payload import MINIMUM_OS_REASON
 from executorch_coreml.compiler.pool import Pool
 from executorch_coreml.compiler.quiet import quiet_coremltools
+from executorch_coreml.compiler.shapes import tie
 from executorch_coreml.compiler.target import Need, deciding
 from executorch_coreml.errors import PackageError
 from executorch_coreml.location import locate
@@ -244,6 +245,7 @@ def _serialised(
             run_passes(program, names)
             changed = before is not None and before != _signature(program)
             spec, weights = export(program, target.value)
+            tie(spec.description, options.enumerated_shapes or {})
         except Exception as cause:
             raise PackageError(
                 f"the program could not be serialised: {cause}",

@@ -1,7 +1,8 @@
 """Dynamic extents at the border: how inputs of flexible shape are declared to Core ML.
 
-An extent that torch.export made dynamic becomes a ``RangeDim`` with the exported bounds. Inside
-the program a symbol of MIL, named after PyTorch's expression, stands for it.
+An extent that torch.export made dynamic becomes a ``RangeDim`` with the exported bounds; an input
+with enumerated shapes has those and no others. Inside the program a symbol of MIL, named after
+PyTorch's expression, stands for the extent.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 from executorch_coreml.errors import UnsupportedOp
 from executorch_coreml.location import locate
 from executorch_coreml.ops.sizes import INT32_MAX, Extent, expression, fixed_extent, mil_name
+from executorch_coreml.options import Shapes
 
 
 def mil_shape(value: torch.Tensor) -> tuple[Any, ...]:
@@ -32,8 +34,13 @@ def _mil_extent(extent: Extent) -> Any:
     return k_used_symbols.get(name) or Symbol(name)
 
 
-def flexible(node: Node, ranges: Mapping[Any, Any]) -> Any | None:
-    """The input as coremltools' ``TensorType`` with a range per dynamic extent, if it has any.
+def flexible(node: Node, ranges: Mapping[Any, Any], enumerated: Mapping[str, Shapes]) -> Any | None:
+    """The input as coremltools' ``TensorType`` if it has a dynamic extent.
+
+    Args:
+        node: The input.
+        ranges: Symbol -> its ``ValueRanges``.
+        enumerated: Input -> the only shapes it may have.
 
     Raises:
         UnsupportedOp: An extent has no upper bound, which Core ML and ExecuTorch's memory planning
@@ -44,6 +51,8 @@ def flexible(node: Node, ranges: Mapping[Any, Any]) -> Any | None:
     shape = node.meta["val"].shape
     if all(fixed_extent(extent) is not None for extent in shape):
         return None
+    if node.name in enumerated:
+        return ct.TensorType(name=node.name, shape=ct.EnumeratedShapes(enumerated[node.name]))
     dims = [_dim(node, axis, extent, ranges) for axis, extent in enumerate(shape)]
     return ct.TensorType(name=node.name, shape=ct.Shape(dims))
 
@@ -60,8 +69,13 @@ def _dim(node: Node, axis: int, extent: Extent, ranges: Mapping[Any, Any]) -> An
             location=str(locate(node)),
             hint=f"export it with torch.export.Dim(name, min={low}, max=...)",
         )
-    example = extent.node.hint if isinstance(extent, torch.SymInt) else None
-    return ct.RangeDim(low, high, default=min(max(example or low, low), high))
+    return ct.RangeDim(low, high, default=min(max(_example(extent), low), high))
+
+
+def _example(extent: Extent) -> int:
+    """The extent of the example input that the model was exported with."""
+    hint = extent.node.hint if isinstance(extent, torch.SymInt) else extent
+    return 1 if hint is None else int(hint)
 
 
 def bounds(extent: Extent, ranges: Mapping[Any, Any]) -> tuple[int, int | None]:
@@ -77,3 +91,17 @@ def bounds(extent: Extent, ranges: Mapping[Any, Any]) -> tuple[int, int | None]:
     found = bound_sympy(expression(extent), given)
     high = int(found.upper) if found.upper.is_Integer and found.upper <= INT32_MAX else None
     return max(int(found.lower), 1), high
+
+
+def tie(description: Any, enumerated: Mapping[str, Shapes]) -> None:
+    """Puts the enumerated shapes of several inputs back in order, in a model's description.
+
+    Their places tie them together. coremltools (9.0) moves every shape that equals the first one
+    to the front, which breaks the tie where an input has one shape twice.
+    """
+    if len(enumerated) < 2:
+        return
+    for feature in description.input:
+        flexible = feature.type.multiArrayType.enumeratedShapes
+        for shape, wanted in zip(flexible.shapes, enumerated.get(feature.name, ()), strict=False):
+            shape.shape[:] = wanted

@@ -58,12 +58,14 @@ def _listed(found: Iterable[tuple[Target, Node]]) -> list[Need]:
     return list(listed)
 
 
-def needs(graph: DelegatedGraph) -> list[Need]:
+def needs(graph: DelegatedGraph, options: CompileOptions) -> list[Need]:
     """What a whole delegate needs beyond the lowest target."""
     found = ops_need(graph.graph.nodes, graph.weights)
     found += [Need(Target.iOS18, f"state {node.name}") for node in graph.states]
     if not graph.inputs:
         found.append(Need(Target.iOS18, "a model without inputs"))
+    if len(options.enumerated_shapes or ()) > 1:
+        found.append(Need(Target.iOS18, "enumerated shapes of several inputs"))
     return found
 
 

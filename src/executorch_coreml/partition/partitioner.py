@@ -84,6 +84,11 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
                 "lower_full_graph=True contradicts skip_ops_for_coreml_delegation",
                 hint="drop one of the two arguments",
             )
+        if self.options.enumerated_shapes and not lower_full_graph:
+            raise OptionsError(
+                "enumerated shapes need lower_full_graph=True: they name inputs of the program",
+                hint="set lower_full_graph=True, or export with ranges (torch.export.Dim)",
+            )
         if lower_full_graph and not take_over_constant_data:
             raise OptionsError(
                 "lower_full_graph=True needs take_over_constant_data=True",
