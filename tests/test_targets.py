@@ -21,7 +21,9 @@ from case import FP16, Case, execute, export, lower, randn
 from executorch_coreml import CompileOptions, CoreMLBackend, CoreMLPartitioner, Target
 from executorch_coreml.cli import main
 from executorch_coreml.compiler import target as target_module
+from executorch_coreml.compiler.graph import delegated_graph
 from executorch_coreml.compiler.lower import lower as lower_program
+from executorch_coreml.compiler.target import choose, needs
 from executorch_coreml.engine.kernels import TABLE as KERNELS
 from executorch_coreml.errors import UnsupportedOp
 from executorch_coreml.mil.bundle import read
@@ -64,6 +66,10 @@ def test_nothing_newer_than_the_target_is_emitted(family: str) -> None:
     for program in _delegates(family):
         for target in Target:
             options = CompileOptions(minimum_deployment_target=target, compute_precision=FP16)
+            if target < choose(needs(delegated_graph(program)), CompileOptions()):
+                with pytest.raises(UnsupportedOp, match="or later; minimum_deployment_target is"):
+                    lower_program(program, options)
+                continue
             lowered = lower_program(program, options)
             for op in lowered.program.functions["main"].operations:
                 first = _introduced(op)
