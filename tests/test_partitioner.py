@@ -12,9 +12,15 @@ from executorch.exir.backend.compile_spec_schema import CompileSpec
 from executorch.exir.capture._config import ExecutorchBackendConfig
 from executorch.exir.passes.init_mutable_pass import InitializedMutableBufferPass
 from executorch.runtime import Runtime
+from torch._export.verifier import SpecViolationError
 
 from case import FP16, FP32, assert_close, execute, export, flat, lower, randint, randn
-from executorch_coreml import ComputePrecision, CoreMLBackend, CoreMLPartitioner
+from executorch_coreml import (
+    ComputePrecision,
+    CoreMLBackend,
+    CoreMLPartitioner,
+    edge_compile_config,
+)
 from executorch_coreml.errors import OptionsError, UnsupportedOp
 from executorch_coreml.ops.refused import REFUSED
 
@@ -324,3 +330,18 @@ def test_outputs_that_are_inputs_constants_or_given_twice() -> None:
 def test_wrong_arguments_are_options_errors(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionsError, match=message):
         CoreMLPartitioner(**arguments)
+
+
+def test_ops_beyond_the_edge_dialect_need_our_config() -> None:
+    def fn(x: torch.Tensor) -> torch.Tensor:
+        return torch.median(x, dim=0)[0] + torch.erfinv(x / 100)
+
+    program = export(fn, (X,))
+    with pytest.raises(SpecViolationError, match="median"):
+        to_edge_transform_and_lower(program, partitioner=[CoreMLPartitioner()])
+    partitioner = CoreMLPartitioner(lower_full_graph=True)
+    lowered = to_edge_transform_and_lower(
+        export(fn, (X,)), partitioner=[partitioner], compile_config=edge_compile_config()
+    )
+    (got,) = execute(lowered.to_executorch().buffer, (X,))
+    torch.testing.assert_close(got, fn(X), rtol=4e-3, atol=1e-3)

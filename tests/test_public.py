@@ -18,6 +18,7 @@ PUBLIC = [
     "Model",
     "Target",
     "__version__",
+    "edge_compile_config",
 ]
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from executorch_coreml.engine.model import Model
     from executorch_coreml.errors import CoreMLError
     from executorch_coreml.options import CompileOptions, ComputePrecision, ComputeUnit, Target
-    from executorch_coreml.partition import CoreMLPartitioner
+    from executorch_coreml.partition import CoreMLPartitioner, edge_compile_config
 
 __version__ = "0.1.0"
 
@@ -34,6 +34,7 @@ _HOME = {
     "CoreMLPartitioner": "partition",
     "Model": "engine.model",
     "Target": "options",
+    "edge_compile_config": "partition",
 }
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "Model",
     "Target",
     "__version__",
+    "edge_compile_config",
 ]
 
 
