@@ -7,6 +7,7 @@ cases the ExecuTorch runtime with our plugin (:mod:`together` runs many cases in
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -104,8 +105,9 @@ def export(
     """``dynamic``: per input, the dynamic axes as torch.export takes them."""
     module = fn if isinstance(fn, torch.nn.Module) else Function(fn)
     module.eval()  # on its own: what PT2E converts returns None
-    # A Function has one parameter, *args.
-    shapes = dynamic if dynamic is None or module is fn else (dynamic,)
+    parameters = inspect.signature(module.forward).parameters.values()
+    packed = any(each.kind is each.VAR_POSITIONAL for each in parameters)  # *args is one argument
+    shapes = (dynamic,) if packed and dynamic is not None else dynamic
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)

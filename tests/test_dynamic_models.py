@@ -1,0 +1,117 @@
+"""Whole models whose batch or length is decided at run time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from executorch.exir import to_edge_transform_and_lower
+from executorch.runtime import Runtime
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.export import Dim
+
+from architectures_small import Adapted, spread
+from case import FP16, FP32, export, lower
+from executorch_coreml import CoreMLBackend, CoreMLPartitioner
+from test_architectures import BOUNDS, assert_equal
+
+BATCH, LENGTH = Dim("batch", min=1, max=6), Dim("length", min=2, max=24)
+SHAPES = [[1, 3, 32, 32], [2, 3, 32, 32], [5, 3, 32, 32]]
+
+
+def vit() -> nn.Module:
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(
+        image_size=32, patch_size=8, hidden_size=32, num_hidden_layers=2,
+        num_attention_heads=4, intermediate_size=48, num_labels=5,
+    )  # fmt: skip
+    model = Adapted(transformers.ViTForImageClassification(config), "pixel_values", "logits").eval()
+    spread(model)
+    return model
+
+
+def llama() -> nn.Module:
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64,
+    )  # fmt: skip
+    model = Adapted(transformers.LlamaForCausalLM(config), "input_ids", "logits", use_cache=False)
+    spread(model.eval())
+    return model
+
+
+def images(batch: int) -> Tensor:
+    return torch.randn(batch, 3, 32, 32, generator=torch.Generator().manual_seed(batch))
+
+
+def ids(batch: int, length: int) -> Tensor:
+    return torch.arange(batch * length).reshape(batch, length) * 7 % 64
+
+
+def method(lowered: Any) -> Any:
+    """The program is kept with it: ExecuTorch 1.5.1's ``Method`` does not keep it alive."""
+    program = Runtime.get().load_program(lowered.buffer)
+    loaded = program.load_method("forward")
+    loaded.program = program
+    return loaded
+
+
+@pytest.mark.parametrize(("precision", "bound"), BOUNDS, ids=["fp32", "fp16"])
+def test_vit_of_any_batch(precision: Any, bound: float) -> None:
+    model = vit()
+    lowered, partitioner = lower(export(model, (images(3),), ({0: BATCH},)), precision)
+    assert partitioner.report.delegates == 1
+    assert not partitioner.report.refused, str(partitioner.report)
+    loaded = method(lowered)
+    for batch in (1, 2, 3, 6):
+        (got,), (wanted,) = loaded.execute((images(batch),)), model(images(batch))
+        assert_equal(got, wanted, bound)
+
+
+def test_vit_of_enumerated_batches() -> None:
+    model = vit()
+    program = export(model, (images(2),), ({0: Dim.AUTO(min=1, max=8)},))
+    (name,) = program.graph_signature.user_inputs
+    specs = CoreMLBackend.generate_compile_specs(compute_precision=FP32)
+    specs.append(CoreMLBackend.generate_enumerated_shapes_compile_spec(program, {name: SHAPES}))
+    partitioner = CoreMLPartitioner(compile_specs=specs, lower_full_graph=True)
+    loaded = method(to_edge_transform_and_lower(program, partitioner=[partitioner]).to_executorch())
+    for shape in SHAPES:
+        (got,), (wanted,) = loaded.execute((images(shape[0]),)), model(images(shape[0]))
+        assert_equal(got, wanted, 1e-4)
+    with pytest.raises(RuntimeError) as caught:
+        loaded.execute((images(3),))
+    assert "(1, 3, 32, 32) or (2, 3, 32, 32) or (5, 3, 32, 32)" in str(caught.value.__cause__)
+
+
+@pytest.fixture(scope="module", params=[FP32, FP16], ids=["fp32", "fp16"])
+def decoder(request: pytest.FixtureRequest) -> tuple[nn.Module, Any, float]:
+    model = llama()
+    program = export(model, (ids(2, 9),), ({0: BATCH, 1: LENGTH},))
+    lowered, partitioner = lower(program, request.param)
+    assert partitioner.report.delegates == 1
+    assert not partitioner.report.refused, str(partitioner.report)
+    return model, method(lowered), dict(BOUNDS)[request.param]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(batch=st.integers(1, 6), length=st.integers(2, 24))
+def test_decoder_of_any_batch_and_length(decoder: Any, batch: int, length: int) -> None:
+    model, loaded, bound = decoder
+    (got,), (wanted,) = loaded.execute((ids(batch, length),)), model(ids(batch, length))
+    assert_equal(got, wanted, bound)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(batch=st.integers(1, 12), length=st.integers(1, 40))
+def test_decoder_refuses_what_is_outside(decoder: Any, batch: int, length: int) -> None:
+    _, loaded, _ = decoder
+    if batch <= 6 and 2 <= length <= 24:
+        batch += 6
+    with pytest.raises((RuntimeError, ValueError)):
+        loaded.execute((ids(batch, length),))
