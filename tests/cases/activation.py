@@ -90,6 +90,7 @@ ARGUMENTS = [
             (3, (2, 3, 4, 2)), (3, (1, 3, 2, 2, 2)),
         )
     ],
+    Case("prelu_rank0", F.prelu, (torch.tensor(-2.0), torch.tensor([0.5])), aten.prelu.default),
     Case("prelu_computed", lambda x, w: F.prelu(x, w * 2), (randn(2, 3, 4, 2), randn(3)),
          aten.prelu.default),
 ]  # fmt: skip

@@ -175,6 +175,8 @@ LOGIC = [
     Case("isnan_int", torch.isnan, (INTS,), aten.isnan.default),
     Case("isnan_bool", torch.isnan, (randbool(3),), aten.isnan.default),
     Case("isinf", torch.isinf, (INF,), aten.isinf.default),
+    Case("isinf_int", aten.isinf.default, (INTS,), aten.isinf.default),
+    Case("isinf_bool", aten.isinf.default, (randbool(5),), aten.isinf.default),
 ]  # fmt: skip
 
 ROUNDING = [
@@ -252,6 +254,7 @@ SELECTION = [
 
 # A NaN must not disappear: it is how a program that overflows shows.
 MISSING = torch.tensor([[math.nan, 1.0, -2.0], [math.inf, -1.0, math.nan], [1.0, 2.0, 3.0]])
+ENDS = torch.tensor([math.inf, -math.inf, math.nan, 0.0, -0.0, 1.5, -2.25, 3.0])
 
 NANS = [
     Case("nan_maximum", lambda x: torch.maximum(x, x.flip(0)), (MISSING,), aten.maximum.default),
@@ -264,6 +267,19 @@ NANS = [
     Case("nan_hardswish", aten.hardswish.default, (MISSING,), aten.hardswish.default),
     Case("nan_exp", torch.exp, (MISSING,), aten.exp.default),
     Case("nan_acosh", torch.acosh, (MISSING,), aten.acosh.default),
+    Case("nan_sign", torch.sign, (MISSING,), aten.sign.default),
+    *[
+        Case(f"infinite_{name}", fn, (ENDS[:, None], ENDS), op.Tensor)
+        for name, fn, op in (("fmod", torch.fmod, aten.fmod),
+                             ("remainder", torch.remainder, aten.remainder))
+    ],
+    Case("infinite_atan2", torch.atan2, (ENDS[:, None], ENDS), aten.atan2.default),
+    Case("infinite_slope", aten._prelu_kernel.default, (ENDS[:, None].repeat(1, 8), ENDS),
+         aten._prelu_kernel.default),
+    Case("infinite_amax", lambda x: x.amax(1), (torch.full((2, 3), -math.inf),),
+         aten.amax.default),
+    Case("infinite_amin", lambda x: x.amin(1), (torch.full((2, 3), math.inf),),
+         aten.amin.default),
     Case("nan_amax", lambda x: x.amax(1), (MISSING,), aten.amax.default),
     Case("nan_amin", lambda x: x.amin(0), (MISSING,), aten.amin.default),
     Case("nan_argmax", lambda x: x.argmax(1), (MISSING,), aten.argmax.default),

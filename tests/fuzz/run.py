@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from executorch.exir import to_edge
 
 from case import FP16, FP32, execute, export, lower
 from executorch_coreml import CoreMLError
@@ -140,8 +142,19 @@ def _halves(programs: Sequence[Program], half: bool, tally: Tally, refused: bool
             frame.filename for frame in traceback.extract_tb(error.__traceback__)
         )
         what = f"{type(error).__name__}: {error}"
-        if len(programs) > 1 or ours or not refused:
+        if len(programs) > 1 or ours or (not refused and _is_edge(programs[0])):
             _split(programs, half, tally, what, refused)
+
+
+def _is_edge(program: Program) -> bool:
+    """Whether ExecuTorch takes the program without any delegate."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            to_edge(_export([program]))
+    except Exception:
+        return False
+    return True
 
 
 def _split(programs: Sequence[Program], half: bool, tally: Tally, what: str, refused: bool) -> None:

@@ -11,6 +11,7 @@ from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.checks import fits_int32, one_of, only_first_result
 from executorch_coreml.ops.elementwise import limit
 from executorch_coreml.ops.emit import Emit, Var, mil_type
+from executorch_coreml.ops.moves import reshape
 from executorch_coreml.ops.precision import LARGE, compute_type, keep_fp32, result
 from executorch_coreml.ops.ranks import along
 from executorch_coreml.ops.rule import FLOAT, INT, Family
@@ -94,14 +95,18 @@ def prelu(mb: Emit, call: Call) -> Var:
     x, rank = mb.var(call["self"]), call.rank("self")
     weight = mb.var(call["weight"], call.out.dtype)
     channels = int(np.prod(weight.shape))
-    per_channel = (1, channels) + (1,) * (rank - 2)
     if weight.val is not None and rank == 4 and channels in (1, x.shape[1]):
         values = np.broadcast_to(np.ravel(weight.val), (x.shape[1],))
         return mb.prelu(x=x, alpha=mb.const(values, x))
-    if channels > 1 and weight.rank != rank:
-        weight = mb.reshape(x=weight, shape=np.asarray(per_channel, np.int32))
-    negative = mb.minimum(x=x, y=mb.const(0, x))
-    return mb.add(x=mb.relu(x=x), y=mb.mul(x=negative, y=weight))
+    if weight.rank != rank:
+        weight = reshape(mb, weight, _channel_shape(channels, rank))
+    # Not relu(x) + weight * min(x, 0): an infinite weight would make NaN of 0.
+    return mb.select(cond=mb.greater(x=x, y=0.0), a=x, b=mb.mul(x=x, y=weight))
+
+
+def _channel_shape(channels: int, rank: int) -> list[int]:
+    """Of one value, or one per channel, to broadcast with a tensor of ``rank``."""
+    return [channels if axis == 1 else 1 for axis in range(rank)]
 
 
 # -- exponential ---------------------------------------------------------------------------------

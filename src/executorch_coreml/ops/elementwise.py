@@ -12,7 +12,7 @@ from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.checks import fits_int32
 from executorch_coreml.ops.convert import truth
 from executorch_coreml.ops.emit import FP16_MAX, Emit, Var, mil_type
-from executorch_coreml.ops.moves import broadcast
+from executorch_coreml.ops.moves import broadcast, fill, numeric
 from executorch_coreml.ops.narrow import exactly
 from executorch_coreml.ops.precision import (
     bound,
@@ -23,7 +23,7 @@ from executorch_coreml.ops.precision import (
     overflows,
     result,
 )
-from executorch_coreml.ops.rule import BOOL, FLOAT, INT, Family, Lower
+from executorch_coreml.ops.rule import FLOAT, INT, Family, Lower
 from executorch_coreml.ops.sizes import Extent, fixed_extent, same
 
 aten = torch.ops.aten
@@ -161,7 +161,10 @@ def _fmod(mb: Emit, x: Var, y: Var) -> Var:
     if mil_type(x) == "int32":
         return mb.sub(x=x, y=mb.mul(x=_quotient(mb, x, y, "trunc"), y=y))
     size, by = mb.abs(x=x), mb.abs(x=y)
-    rest = mb.sub(x=size, y=mb.mul(x=mb.floor(x=mb.real_div(x=size, y=by)), y=by))
+    times = mb.floor(x=mb.real_div(x=size, y=by))
+    rest = mb.sub(x=size, y=mb.mul(x=times, y=by))
+    # Not 0 * by, which an infinite divisor would make NaN.
+    rest = mb.select(cond=mb.equal(x=times, y=0.0), a=size, b=rest)
     rest = mb.select(cond=mb.less(x=rest, y=0.0), a=mb.add(x=rest, y=by), b=rest)
     rest = mb.select(cond=mb.less(x=rest, y=by), a=rest, b=mb.sub(x=rest, y=by))
     return mb.mul(x=mb.sign(x=x), y=rest)
@@ -238,23 +241,34 @@ def logical_not(mb: Emit, call: Call) -> Var:
 
 @rules(aten.isnan.default)
 def isnan(mb: Emit, call: Call) -> Var:
-    x = mb.var(call["self"])
-    x = mb.cast(x, "int32") if mil_type(x) == "bool" else x
+    x = numeric(mb, mb.var(call["self"]))
     return mb.not_equal(x=x, y=x)
 
 
-@rules(aten.isinf.default, types=FLOAT | BOOL)
+@rules(aten.isinf.default)
 def isinf(mb: Emit, call: Call) -> Var:
-    return mb.equal(x=mb.abs(x=mb.var(call["self"])), y=math.inf)
+    x = mb.var(call["self"])
+    if call.dtype("self") not in FLOAT:
+        return fill(mb, x.shape, False, "bool")
+    return mb.equal(x=mb.abs(x=x), y=math.inf)
 
 
 # -- magnitude and rounding ----------------------------------------------------------------------
 
 rules.unary(
     (aten.abs.default, "abs", FLOAT | INT),
-    (aten.sign.default, "sign", FLOAT | INT),
     (aten.square.default, "square", FLOAT | INT),
 )
+
+
+@rules(aten.sign.default, types=FLOAT | INT)
+def sign(mb: Emit, call: Call) -> Var:
+    """PyTorch's sign of NaN is 0."""
+    x = mb.var(call["self"])
+    value = mb.sign(x=x)
+    if call.out.dtype not in FLOAT:
+        return value
+    return mb.select(cond=mb.equal(x=x, y=x), a=value, b=mb.const(0, x))
 
 
 def _rounding(op: str) -> Lower:

@@ -141,17 +141,22 @@ def atan2(mb: Emit, call: Call) -> Var:
     angle = mb.atan(x=_ratio(mb, mb.minimum(x=high, y=wide), mb.maximum(x=high, y=wide)))
     steep = mb.greater(x=high, y=wide)
     angle = mb.select(cond=steep, a=mb.sub(x=math.pi / 2, y=angle), b=angle)
-    behind = mb.less(x=x, y=0.0)
-    angle = mb.select(cond=behind, a=mb.sub(x=math.pi, y=angle), b=angle)
-    below = mb.less(x=y, y=0.0)
-    return result(mb, call, mb.select(cond=below, a=mb.mul(x=angle, y=-1.0), b=angle))
+    angle = mb.select(cond=_negative(mb, x), a=mb.sub(x=math.pi, y=angle), b=angle)
+    return result(mb, call, mb.select(cond=_negative(mb, y), a=mb.mul(x=angle, y=-1.0), b=angle))
+
+
+def _negative(mb: Emit, x: Var) -> Var:
+    """Whether ``x`` has a minus sign, -0 included, of which 1 / x is -infinity."""
+    inverse = mb.less(x=reciprocal(mb, x), y=0.0)
+    return mb.logical_or(x=mb.less(x=x, y=0.0), y=inverse)
 
 
 def _ratio(mb: Emit, smaller: Var, larger: Var) -> Var:
-    """smaller / larger, 0 where both are zero."""
+    """smaller / larger; 0 where both are zero, 1 where both are infinite."""
     nothing = mb.equal(x=larger, y=0.0)
     divisor = mb.select(cond=nothing, a=mb.const(1.0, larger), b=larger)
-    return mb.real_div(x=smaller, y=divisor)
+    both = mb.equal(x=smaller, y=math.inf)
+    return mb.select(cond=both, a=mb.const(1.0, larger), b=mb.real_div(x=smaller, y=divisor))
 
 
 # -- powers --------------------------------------------------------------------------------------

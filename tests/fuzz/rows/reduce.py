@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from fuzz.draw import ALL, FLOATS, INTS, PLAIN, Draw, row
+from fuzz.draw import ALL, FLOATS, INTS, PLAIN, USUAL, Draw, row
 
 aten = torch.ops.aten
 
@@ -55,7 +55,8 @@ def extreme(d: Draw, op: Any) -> None:
     aten.median.default,
 )
 def one(d: Draw, op: Any) -> None:
-    d.call(op, d.operand(d.types(op)))
+    kinds = (*PLAIN, "inf") if op is aten.median.default else USUAL  # a sort drops NaN
+    d.call(op, d.operand(d.types(op), kinds=kinds))
 
 
 @row(aten.argmax.default, aten.argmin.default)

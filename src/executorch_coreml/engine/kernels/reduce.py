@@ -104,24 +104,32 @@ def _log_sum_exp(x: ov.Output, axes: ov.Output, keep: bool) -> ov.Node:
     return ops.add(ops.log(total), back)
 
 
-def _or_nan(apply: Callable[..., ov.Node]) -> Reduction:
-    """The largest or smallest value, NaN where one of them is: OpenVINO 2026.4 passes over NaN."""
+def _exactly(apply: Callable[..., ov.Node], nothing: float) -> Reduction:
+    """The largest or smallest value; NaN where one of them is.
+
+    OpenVINO 2026.4 passes over NaN, and starts from the largest finite number, which is what it
+    gives for values that are all infinite (``nothing``).
+    """
 
     def reduce(x: ov.Output, axes: ov.Output, keep: bool) -> ov.Node:
-        missing = ops.convert(ops.not_equal(x, x), ov.Type.f32)
-        lacks = ops.greater(ops.reduce_max(missing, axes, keep), like(0.0, x))
-        return ops.select(lacks, like(float("nan"), x), apply(x, axes, keep))
+        one = ops.convert(ops.not_equal(x, like(nothing, x)), ov.Type.f32)
+        state = ops.reduce_max(ops.select(ops.equal(x, x), one, like(2.0, x)), axes, keep)
+        value = ops.select(ops.less(state, like(0.5, x)), like(nothing, x), apply(x, axes, keep))
+        return ops.select(ops.less(state, like(1.5, x)), value, like(float("nan"), x))
 
     return reduce
 
+
+LARGEST = _exactly(ops.reduce_max, -float("inf"))
+SMALLEST = _exactly(ops.reduce_min, float("inf"))
 
 _reduction("reduce_l1_norm", ops.reduce_l1)
 _reduction("reduce_l2_norm", ops.reduce_l2)
 _reduction("reduce_log_sum", lambda x, axes, keep: ops.log(ops.reduce_sum(x, axes, keep)))
 _reduction("reduce_log_sum_exp", _log_sum_exp)
-_reduction("reduce_max", _or_nan(ops.reduce_max), integer=_extreme("max"), exact=True)
+_reduction("reduce_max", LARGEST, integer=_extreme("max"), exact=True)
 _reduction("reduce_mean", ops.reduce_mean)
-_reduction("reduce_min", _or_nan(ops.reduce_min), integer=_extreme("min"), exact=True)
+_reduction("reduce_min", SMALLEST, integer=_extreme("min"), exact=True)
 _reduction("reduce_prod", ops.reduce_prod, integer=_product)
 _reduction("reduce_sum", ops.reduce_sum, integer=_total)
 _reduction(
