@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from executorch_coreml.ops.call import Call
-from executorch_coreml.ops.emit import FP16_MAX, FP16_TINY, Emit, Var, fits_fp16, mil_type
+from executorch_coreml.ops.emit import FP16_TINY, Emit, Var, fits_fp16, mil_type
 
 
 def layer_type(mb: Emit, call: Call, *names: str) -> str:
@@ -22,15 +20,10 @@ def layer_type(mb: Emit, call: Call, *names: str) -> str:
         return mil
     for name in names:
         array = mb.array(call[name])
-        if array is not None and not _fits(array):
+        if array is not None and not fits_fp16(array):
             mb.note(f"computed in fp32: {name} exceeds the range of fp16")
             return "fp32"
     return mil
-
-
-def _fits(array: np.ndarray[Any, Any]) -> bool:
-    # The full answer copies the array; nearly all weights are known to fit without it.
-    return max(array.max(), -array.min()) <= FP16_MAX or fits_fp16(array)
 
 
 def fixed(mb: Emit, value: Any, mil: str) -> Var | None:

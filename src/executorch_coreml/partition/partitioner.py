@@ -17,6 +17,7 @@ import torch
 from executorch.exir.backend.compile_spec_schema import CompileSpec
 from executorch.exir.backend.partitioner import DelegationSpec, Partitioner, PartitionResult
 from executorch.exir.backend.utils import tag_constant_data
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
 from torch.fx import Node
 from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
@@ -298,7 +299,10 @@ def _note_numbers(program: ExportedProgram) -> None:
     for node in _constants(program):
         name = names.get(node.name, "")
         tensor = program.state_dict.get(name, program.constants.get(name))
-        if isinstance(tensor, torch.Tensor) and tensor.dim() == 0 and node.meta["val"].dtype in INT:
+        # ExecuTorch may partition a fake copy of the program, whose tensors have no values.
+        if not isinstance(tensor, torch.Tensor) or isinstance(tensor, FakeTensor):
+            continue
+        if tensor.dim() == 0 and node.meta["val"].dtype in INT:
             node.meta[NUMBER] = tensor.item()
 
 

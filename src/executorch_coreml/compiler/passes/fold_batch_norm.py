@@ -5,7 +5,8 @@ Given::
     y = conv(x, weight, bias)
     z = batch_norm(y, gamma, beta, mean, variance, eps)
 
-Result, with ``scale = gamma / sqrt(variance + eps)`` per output channel, computed in float64::
+Result, with ``scale = gamma / sqrt(variance + eps)`` per output channel, itself computed in
+float64::
 
     z = conv(x, weight * scale, (bias - mean) * scale + beta)
 
@@ -71,15 +72,16 @@ def _folded(
     given += [norm[name] for name in ("weight", "bias", "running_mean", "running_var")]
     if any(value is not None and value not in graph.weights for value in given):
         return None
-    weight, bias, gamma, beta, mean, variance = (
-        None if value is None else graph.weights[value].detach().double() for value in given
+    weight = graph.weights[conv["weight"]].detach()
+    bias, gamma, beta, mean, variance = (
+        None if value is None else graph.weights[value].detach().double() for value in given[1:]
     )
-    if weight is None or mean is None or variance is None:
+    if mean is None or variance is None:
         return None
     scale = (variance + norm["eps"]).rsqrt() * (1 if gamma is None else gamma)
     shift = ((0 if bias is None else bias) - mean) * scale + (0 if beta is None else beta)
-    dtype = conv.dtype("weight")
-    folded = (weight * scale.reshape(-1, *[1] * (weight.dim() - 1))).to(dtype), shift.to(dtype)
+    dtype, factors = conv.dtype("weight"), scale.float().reshape(-1, *[1] * (weight.dim() - 1))
+    folded = (weight * factors).to(dtype), shift.to(dtype)
     in_fp16 = half or dtype is torch.float16
     return folded if not in_fp16 or all(fits_fp16(tensor.numpy()) for tensor in folded) else None
 
