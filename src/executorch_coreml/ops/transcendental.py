@@ -15,6 +15,7 @@ from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.checks import fits_int32
 from executorch_coreml.ops.emit import Emit, Var, mil_type
 from executorch_coreml.ops.moves import fill_like
+from executorch_coreml.ops.narrow import exactly
 from executorch_coreml.ops.precision import compute_type, result
 from executorch_coreml.ops.rule import ANY, FLOAT, INT, Family, Lower
 
@@ -167,29 +168,29 @@ MAX_MULTIPLIED = 8  # integer exponents up to here become multiplications, of in
 
 @rules(aten.pow.Tensor_Tensor, aten.pow.Scalar, types=FLOAT | INT, checks=[fits_int32("self")])
 def power(mb: Emit, call: Call) -> Var:
-    kind = compute_type(mb, call, call.out.dtype, "self", "exponent")
-    x, exponent = mb.var(call["self"], kind), mb.var(call["exponent"], kind)
-    raised = _integer_power if kind == "int32" else _float_power
-    return result(mb, call, raised(mb, x, exponent))
+    dtype = call.out.dtype
+    kind = compute_type(mb, call, dtype, "self", "exponent")
+    x, exponent = mb.var(call["self"], kind), mb.var(call["exponent"], exactly(dtype, kind))
+    if kind == "int32":
+        return result(mb, call, _integer_power(mb, x, exponent, dtype))
+    return result(mb, call, mb.pow(x=x, y=exponent))
 
 
-def _float_power(mb: Emit, x: Var, exponent: Var) -> Var:
-    return mb.pow(x=x, y=exponent)
-
-
-_BITS = 5  # of an exponent; a larger one takes any base but -1, 0 and 1 beyond int32
-
-
-def _integer_power(mb: Emit, x: Var, exponent: Var) -> Var:
+def _integer_power(mb: Emit, x: Var, exponent: Var, dtype: torch.dtype) -> Var:
     """By squaring, which is exact and wraps. To a negative power -1 and 1 alone are not 0.
 
     MIL's ``pow`` computes integers as floats, and coremltools 9.0 fails to fold negative exponents.
     """
-    size = mb.abs(x=exponent)
-    odd = mb.mod(x=size, y=2)
-    rest = mb.minimum(x=size, y=mb.add(x=odd, y=2**_BITS - 2))  # as odd as before
+    rest = size = mb.abs(x=exponent)
+    bits = torch.iinfo(dtype).max.bit_length()
+    if exponent.val is not None:
+        bits = max(int(size.val.max()).bit_length(), 1)
+    elif dtype is torch.int64:
+        # A power of 32 or more leaves int32, but for the bases -1, 0 and 1: oddness is enough.
+        bits = 5
+        rest = mb.minimum(x=size, y=mb.add(x=mb.mod(x=size, y=2), y=30))
     factors, base = [], x
-    for _ in range(_BITS):
+    for _ in range(bits):
         one_less = mb.mul(x=mb.sub(x=base, y=1), y=mb.mod(x=rest, y=2))
         factors.append(mb.add(x=one_less, y=1))
         base, rest = mb.mul(x=base, y=base), mb.floor_div(x=rest, y=2)

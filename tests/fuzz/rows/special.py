@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from fuzz.draw import FLOATS, PLAIN, USUAL, Draw, row
+
+# No results of other ops: nobody promises the sign of a zero that an op computes.
+SIGNED = ["normal", "zeros", "hundreds", "inf", "nan"]
 
 aten = torch.ops.aten
 
@@ -18,7 +22,7 @@ aten = torch.ops.aten
     ]
 )
 def unary(d: Draw, op: Any) -> None:
-    kinds = USUAL
+    kinds: Sequence[str] = SIGNED if op in (aten.signbit.default, aten.angle.default) else USUAL
     if op in (aten.lgamma.default, aten.digamma.default):  # poles and many roots
         kinds = ("positive", "hundreds", "tiny", "inf", "nan")
     d.call(op, d.operand(d.types(op), kinds=kinds))
@@ -43,7 +47,7 @@ def binary(d: Draw, op: Any) -> None:
 
 @row(aten.copysign.Scalar)
 def copysign(d: Draw, op: Any) -> None:
-    d.call(op, d.operand(d.types(op)), d.choice(1.0, -2, 0, -0.0))
+    d.call(op, d.operand(d.types(op), kinds=SIGNED), d.choice(1.0, -2, 0, -0.0))
 
 
 @row(aten.cumprod.default, aten.logcumsumexp.default)
