@@ -32,6 +32,7 @@ from executorch_coreml.errors import LoweringError
 from executorch_coreml.ops import TABLE
 from executorch_coreml.ops.call import Call, normalise
 from executorch_coreml.ops.ranks import MAX_RANK, Merged, Moved, Shape, reshaped, too_many_axes
+from executorch_coreml.ops.sizes import is_size
 from executorch_coreml.options import CompileOptions
 
 aten = torch.ops.aten
@@ -44,7 +45,7 @@ def fewer_axes(graph: DelegatedGraph, _: CompileOptions) -> None:
         if node.meta["val"].dim() > MAX_RANK:
             rewriting.flatten(node)
     for node in list(graph.graph.nodes):
-        if node.op == "call_function":
+        if node.op == "call_function" and not is_size(node):
             with graph.graph.inserting_before(node):
                 rewriting.rewrite(node)
     graph.graph.eliminate_dead_code()
