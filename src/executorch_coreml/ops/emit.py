@@ -61,7 +61,7 @@ def to_fp16(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """
     array = np.asarray(array)
     # Nearly all weights are known to hold no sentinel without further copies of them.
-    floats = array.dtype.kind == "f" and array.size > 0
+    floats = array.dtype.kind == "f" and array.size  # integers and truth values are far from it
     if floats and not max(array.max(), -array.min()) < SENTINEL:  # NaN: look closer
         sentinel = np.isfinite(array) & (np.abs(array) >= SENTINEL)
         array = np.where(sentinel, np.copysign(SENTINEL_FP16, array), array)

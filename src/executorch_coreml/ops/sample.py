@@ -76,7 +76,7 @@ def _term(
     """[points, channels]: one pixel for each point, times its weight; outside, zero."""
     index, weight = mb.const(image, "int32"), None
     for axis, (place, share) in enumerate(taps):
-        inside = mb.clip(x=place, alpha=0.0, beta=float(sizes[axis] - 1))
+        inside = _clipped(mb, place, sizes[axis])
         stride = prod(sizes[axis + 1 :])
         step = mb.cast(inside, "int32")
         index = mb.add(x=index, y=step if stride == 1 else mb.mul(x=step, y=stride))
@@ -149,6 +149,13 @@ def _padded(mb: Emit, call: Call, x: Var, size: int) -> Var:
         return x
     if call["padding_mode"] == REFLECTION:
         x = _reflected(mb, x, size, call["align_corners"])
+    return _clipped(mb, x, size)
+
+
+def _clipped(mb: Emit, x: Var, size: int) -> Var:
+    """``x`` within 0..size - 1. MIL's clip wants bounds that differ."""
+    if size == 1:
+        return mb.minimum(x=mb.maximum(x=x, y=0.0), y=0.0)
     return mb.clip(x=x, alpha=0.0, beta=float(size - 1))
 
 
