@@ -89,6 +89,19 @@ def test_int8_at_the_border_moves_the_border() -> None:
     assert torch.equal(execute(lowered.buffer, (x,))[0], Int8()(x))
 
 
+def test_an_op_at_an_illegal_border_is_not_kept_whole() -> None:
+    """PyTorch decomposes both ops into ones that ExecuTorch has kernels for."""
+
+    def fn(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        zero = torch.ops.aten.scalar_tensor.default(0, dtype=torch.int8)
+        return torch.where(torch.sin(y) > 0, x.__xor__(3), zero)
+
+    x, y = torch.tensor([-128, -1, 5], dtype=torch.int8), randn(3)
+    lowered, partitioner = lower(export(fn, (x, y)))
+    assert partitioner.report.delegates == 1
+    assert torch.equal(execute(lowered.buffer, (x, y))[0], fn(x, y))
+
+
 def test_dtype_that_cannot_cross_stays_outside() -> None:
     x = torch.randn(3, dtype=torch.float64)
     lowered, partitioner = lower(export(lambda x: torch.relu(x), (x,)))

@@ -90,6 +90,18 @@ ROWS: list[Case | Reject] = [
         for n in (1, 2, 3)
     ),
     Case(
+        "conv1d of one place, strides and padding, in half",
+        lambda x, w: F.conv1d(x.half(), w.half(), stride=3, padding=2),
+        (randn(1, 2, 4), randn(3, 2, 1)),
+        aten.conv1d.default,
+    ),
+    Case(
+        "conv2d of one place, strides and padding, after others",
+        lambda x, w: F.conv2d(torch.relu(x * 2), w, stride=(2, 3), padding=(1, 2), groups=2),
+        (randn(1, 2, 4, 5), randn(4, 1, 1, 1)),
+        aten.conv2d.default,
+    ),
+    Case(
         "conv2d uneven",
         _layer(nn.Conv2d, 4, 6, (3, 1), stride=(1, 2), padding=(0, 1), dilation=(2, 1)),
         (randn(1, 4, 7, 9),),

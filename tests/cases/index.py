@@ -63,6 +63,12 @@ EMBEDDING_BAGS: list[Case | Reject] = [
         covers=BAG,
     ),
     Case(
+        "embedding_bag-constant-offsets",
+        lambda i, w: F.embedding_bag(i, w, torch.tensor([0, 4])),
+        (at(6, high=10), randn(10, 3)),
+        covers=BAG,
+    ),
+    Case(
         "embedding_bag-2d",
         lambda i, w: F.embedding_bag(i, w),
         (at(3, 4, high=10), randn(10, 3)),

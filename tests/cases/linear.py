@@ -71,6 +71,12 @@ ROWS: list[Case | Reject] = [
         (randn(5, 2, 4), randn(3, 4), randn(3)),
         aten.linear.default,
     ),
+    Case(
+        "dot of constants",
+        lambda x: x + torch.dot(torch.tensor([1.0, 2, 3]), torch.tensor([0.5, -1, 4])),
+        (randn(2, 4),),
+        aten.dot.default,
+    ),
     Case("linear weight vector", _linear(bias=False, rank=1), (randn(2, 4),), aten.linear.default),
     Case(
         "linear computed weight",

@@ -99,6 +99,12 @@ ROWS: list[Case | Reject] = [
         aten.max_pool2d.default,
     ),
     Case(
+        "max_pool2d of minus infinity",
+        _with(F.max_pool2d, 2),
+        (torch.where(randn(1, 2, 4, 6) > 1, 1.0, -math.inf).index_fill(3, torch.tensor([5]), 2.0),),
+        aten.max_pool2d.default,
+    ),
+    Case(
         "max_pool2d with unused indices",
         lambda x: aten.max_pool2d_with_indices(x, [3, 3], [2, 2], [1, 1])[0],
         (randn(1, 2, 6, 7),),

@@ -42,6 +42,12 @@ ROWS: list[Case | Reject] = [
     Case("lgamma", torch.lgamma, (POSITIVE,), covers=aten.lgamma.default),
     Case("lgamma-small", torch.lgamma, (BETWEEN_POLES,), covers=aten.lgamma.default),
     Case("digamma", torch.digamma, (POSITIVE[1:],), covers=aten.digamma.default),
+    Case(
+        "digamma-poles",
+        torch.digamma,
+        (torch.tensor([-7.0, -1.0, 0.0, -0.0, 1.0, math.inf]),),
+        covers=aten.digamma.default,
+    ),
     Case("digamma-small", torch.digamma, (BETWEEN_POLES,), covers=aten.digamma.default),
     Case(
         "exp2",

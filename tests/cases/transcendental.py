@@ -89,6 +89,21 @@ BINARY = [
     Case("pow_tensor", torch.pow, (POSITIVE, randn(4)), aten.pow.Tensor_Tensor),
     Case("pow_int", torch.pow, (randint(3, 4, low=-5, high=5), randint(4, low=0, high=5)),
          aten.pow.Tensor_Tensor),
+    Case("pow_int_exact", torch.pow, (torch.tensor([7, -3, 2, -2]), torch.tensor([9, 19, 30, 31])),
+         aten.pow.Tensor_Tensor),
+    Case("pow_int_negative", torch.pow, (torch.tensor([[0], [1], [-1], [2], [-3]]),
+         torch.tensor([-1, -2, -33, 0])), aten.pow.Tensor_Tensor),
+    Case("pow_int_units", torch.pow, (torch.tensor([[0], [1], [-1]]),
+         torch.tensor([0, 31, 32, 100, 2**31 - 1, -(2**31) + 1])), aten.pow.Tensor_Tensor),
+    Case("pow_int_narrow", lambda x: torch.pow(x, torch.full_like(x, 9)),
+         (torch.tensor([7, 100, 255], dtype=torch.uint8),), aten.pow.Tensor_Tensor),
+    Case("pow_int_wraps", torch.pow, (torch.tensor([[3], [5], [7]], dtype=torch.uint8),
+         torch.tensor([250, 33, 100, 255], dtype=torch.uint8)), aten.pow.Tensor_Tensor),
+    Case("pow_int32_wraps", torch.pow, (torch.tensor([[3], [-5], [7]], dtype=torch.int32),
+         torch.tensor([250, 33, 2**30 + 1], dtype=torch.int32)), aten.pow.Tensor_Tensor),
+    Case("pow_base_constants", lambda x: x + 2 ** torch.tensor([-1, 3, 0]), (INTS[0, :3],),
+         aten.pow.Scalar),
+    Case("pow_base_hundred", lambda x: 100**x, (torch.tensor([0, 1, 4, -1]),), aten.pow.Scalar),
     Case("pow_int_float", torch.pow, (INTS, randn(4)), aten.pow.Tensor_Tensor),
     Case("pow_negative_base", torch.pow, (torch.tensor([-2.0, -3.0]), torch.tensor([3.0, 2.0])),
          aten.pow.Tensor_Tensor),
@@ -104,7 +119,7 @@ BINARY = [
     ],
     *[
         Case(f"pow_int_{exponent}", lambda x, e=exponent: x**e, (INTS,), aten.pow.Tensor_Scalar)
-        for exponent in (0, 2, 3, 0.5, 2.0)
+        for exponent in (0, 2, 3, 0.5, 2.0, 9)
     ],
     Case("pow_inverse_square", lambda x: x**-2, (torch.tensor([300.0, -400.0]),),
          aten.pow.Tensor_Scalar, half_atol=1e-7),

@@ -20,8 +20,9 @@ F16, F32, I32, I64, BOOL = (
     torch.bool,
 )
 FLOATS = (F32, F16)
-INTS = (I64, I32)
-ALL = (F32, I64, F16, I32, BOOL)
+NARROW = (torch.int8, torch.uint8, torch.int16)
+INTS = (I64, I32, *NARROW)
+ALL = (F32, I64, F16, I32, BOOL, *NARROW)
 
 # overload -> the function that draws one call of it
 ROWS: dict[Any, Callable[[Draw, Any], None]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,11 +58,16 @@ class Program:
     constant: set[int] = field(default_factory=set)
     steps: list[Step] = field(default_factory=list)
 
-    def run(self, inputs: Iterable[Any]) -> list[Any]:
-        """The results that no later step reads, and those of the last one."""
-        values = dict(zip(self.inputs, inputs, strict=True))
+    def run(self, inputs: Iterable[Any], shake: Callable[[Any], Any] | None = None) -> list[Any]:
+        """The results that no later step reads, and those of the last one.
+
+        Args:
+            shake: What later steps read of the others, if not themselves.
+        """
+        values, ends = dict(zip(self.inputs, inputs, strict=True)), set(self.outputs())
         for step in self.steps:
-            values.update(zip(step.results, step.call(values), strict=True))
+            for number, result in zip(step.results, step.call(values), strict=True):
+                values[number] = result if shake is None or number in ends else shake(result)
         return [values[number] for number in self.outputs()]
 
     def read(self) -> set[int]:

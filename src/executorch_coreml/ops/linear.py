@@ -31,6 +31,8 @@ def product(mb: Emit, x: Var, y: Var) -> Var:
         x = mb.expand_dims(x=x, axes=[0])
         squeezed.append(-2)
     out = mb.matmul(x=x, y=y) if mil_type(x) != "int32" else _whole_product(mb, x, y)
+    if len(squeezed) == 2:
+        return reshape(mb, out, [])  # of constants coremltools 9.0 squeezes one axis of the two
     return mb.squeeze(x=out, axes=squeezed) if squeezed else out
 
 

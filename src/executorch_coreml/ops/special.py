@@ -125,7 +125,10 @@ def lgamma(mb: Emit, x: Var) -> Var:
 
 
 def digamma(mb: Emit, x: Var) -> Var:
-    """The derivative of lgamma: six steps up, then the asymptotic series; below 1/2 reflected."""
+    """The derivative of lgamma: six steps up, then the asymptotic series; below 1/2 reflected.
+
+    -1/x at the poles 0 and -0, NaN at those below, as in PyTorch.
+    """
     low = mb.less(x=x, y=0.5)
     z = mb.select(cond=low, a=mb.sub(x=1.0, y=x), b=x)
     steps = reciprocal(mb, z)
@@ -138,7 +141,10 @@ def digamma(mb: Emit, x: Var) -> Var:
     large = mb.add(x=mb.sub(x=log(mb, high), y=mb.mul(x=r, y=0.5)), y=series)
     large = mb.sub(x=large, y=steps)
     turn = mb.mul(x=mb.sub(x=x, y=mb.floor(x=x)), y=math.pi)
-    cotangent = mb.real_div(x=mb.cos(x=turn), y=mb.sin(x=turn))
+    sine = mb.select(cond=mb.equal(x=x, y=0.0), a=x, b=mb.sin(x=turn))
+    pole = mb.logical_and(x=mb.less(x=x, y=0.0), y=mb.equal(x=turn, y=0.0))
+    cosine = mb.select(cond=pole, a=mb.const(0.0, x), b=mb.cos(x=turn))
+    cotangent = mb.real_div(x=cosine, y=sine)
     mirrored = mb.sub(x=large, y=mb.mul(x=cotangent, y=math.pi))
     return mb.select(cond=low, a=mirrored, b=large)
 

@@ -7,6 +7,7 @@ emitted that keeps its accuracy for small and for large arguments, in fp16 as in
 from __future__ import annotations
 
 import math
+from functools import reduce
 
 import torch
 
@@ -14,6 +15,7 @@ from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.checks import fits_int32
 from executorch_coreml.ops.emit import Emit, Var, mil_type
 from executorch_coreml.ops.moves import fill_like
+from executorch_coreml.ops.narrow import exactly
 from executorch_coreml.ops.precision import compute_type, result
 from executorch_coreml.ops.rule import ANY, FLOAT, INT, Family, Lower
 
@@ -161,13 +163,41 @@ def _ratio(mb: Emit, smaller: Var, larger: Var) -> Var:
 
 # -- powers --------------------------------------------------------------------------------------
 
-MAX_MULTIPLIED = 8  # integer exponents up to here become multiplications
+MAX_MULTIPLIED = 8  # integer exponents up to here become multiplications, of integers all
 
 
 @rules(aten.pow.Tensor_Tensor, aten.pow.Scalar, types=FLOAT | INT, checks=[fits_int32("self")])
 def power(mb: Emit, call: Call) -> Var:
-    kind = compute_type(mb, call, call.out.dtype, "self", "exponent")
-    return result(mb, call, mb.pow(x=mb.var(call["self"], kind), y=mb.var(call["exponent"], kind)))
+    dtype = call.out.dtype
+    kind = compute_type(mb, call, dtype, "self", "exponent")
+    x, exponent = mb.var(call["self"], kind), mb.var(call["exponent"], exactly(dtype, kind))
+    if kind == "int32":
+        return result(mb, call, _integer_power(mb, x, exponent, dtype))
+    return result(mb, call, mb.pow(x=x, y=exponent))
+
+
+def _integer_power(mb: Emit, x: Var, exponent: Var, dtype: torch.dtype) -> Var:
+    """By squaring, which is exact and wraps. To a negative power -1 and 1 alone are not 0.
+
+    MIL's ``pow`` computes integers as floats, and coremltools 9.0 fails to fold negative exponents.
+    """
+    rest = size = mb.abs(x=exponent)
+    bits = torch.iinfo(dtype).max.bit_length()
+    if exponent.val is not None:
+        bits = max(int(size.val.max()).bit_length(), 1)
+    elif dtype is torch.int64:
+        # A power of 32 or more leaves int32, but for the bases -1, 0 and 1: oddness is enough.
+        bits = 5
+        rest = mb.minimum(x=size, y=mb.add(x=mb.mod(x=size, y=2), y=30))
+    factors, base = [], x
+    for _ in range(bits):
+        one_less = mb.mul(x=mb.sub(x=base, y=1), y=mb.mod(x=rest, y=2))
+        factors.append(mb.add(x=one_less, y=1))
+        base, rest = mb.mul(x=base, y=base), mb.floor_div(x=rest, y=2)
+    power = reduce(lambda a, b: mb.mul(x=a, y=b), factors)
+    unit = mb.equal(x=mb.abs(x=x), y=1)
+    kept = mb.logical_or(x=mb.greater_equal(x=exponent, y=0), y=unit)
+    return mb.mul(x=power, y=mb.cast(kept, "int32"))
 
 
 @rules(aten.pow.Tensor_Scalar, types=ANY)
@@ -182,7 +212,8 @@ def raised(mb: Emit, x: Var, exponent: float) -> Var:
     """``x`` to a power known now."""
     if exponent == 0:
         return fill_like(mb, x, 1)
-    if exponent == int(exponent) and abs(exponent) <= MAX_MULTIPLIED:
+    whole = mil_type(x) == "int32"
+    if whole or (exponent == int(exponent) and abs(exponent) <= MAX_MULTIPLIED):
         base = x if exponent > 0 else reciprocal(mb, x)
         return _multiplied(mb, base, abs(int(exponent)))
     if abs(exponent) == 0.5:

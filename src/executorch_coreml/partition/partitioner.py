@@ -102,20 +102,32 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
     def ops_to_not_decompose(
         self, ep: ExportedProgram
     ) -> tuple[list[Any], Callable[[Node], bool] | None]:
-        """The ops to keep whole: those whose every call in the program has a rule that takes it,
+        """The ops to keep whole: those whose every call in the program can be delegated as it is,
         and those of quantization libraries, which :meth:`partition` then says the reason for.
 
         No per-node filter is returned: ExecuTorch decides per op then, and one call of an op that
         must decompose decomposes them all.
         """
         kept: dict[Any, bool] = {}
-        fixed = self._fixed(ep)
+        outside = self._outside(ep)
         for node in ep.graph.nodes:
             op = node.target  # not normalised: in the edge dialect it is too late to keep an op
             if node.op == "call_function" and op in TABLE:
-                takes = self._only_here(node) or self._refuse(node, fixed) is None
+                takes = self._only_here(node) or node not in outside
                 kept[op] = kept.get(op, True) and takes
         return [op for op, keep in kept.items() if keep and stays_whole(op)], None
+
+    def _outside(self, program: ExportedProgram) -> set[Node]:
+        """The nodes that cannot be delegated as they are, if ops without a rule decompose into
+        ops that can: refused by their rules, or where something illegal would cross the border.
+        """
+        fixed = self._fixed(program)
+        nodes = [node for node in program.graph.nodes if node.op == "call_function"]
+        ruled = [node for node in nodes if node.target in TABLE]
+        outside = {node for node in ruled if self._refuse(node, fixed) is not None}
+        while illegal := self._illegal([[n for n in nodes if n not in outside]], program):
+            outside.update(illegal)
+        return outside
 
     def partition(self, exported_program: ExportedProgram) -> PartitionResult:
         """Tags the nodes to delegate and fills :attr:`report`.

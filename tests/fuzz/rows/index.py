@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from fuzz.draw import ALL, F32, FLOATS, I32, I64, PLAIN, Draw, Slot, row
+from fuzz.draw import ALL, BOOL, F32, FLOATS, I32, I64, PLAIN, Draw, Slot, row
 
 aten = torch.ops.aten
 
@@ -151,3 +151,78 @@ def select_scatter(d: Draw, op: Any) -> None:
     dim = d.dim(len(shape))
     extent = shape.pop(dim)
     d.call(op, x, d.tensor(shape, dtype), dim, d.integer(-extent, extent - 1))
+
+
+@row(aten.diagonal_scatter.default)
+def diagonal_scatter(d: Draw, op: Any) -> None:
+    x = d.operand(ALL, 2)
+    axes = d.dims(d.of(x).dim(), 2)[:2]
+    offset = d.integer(-2, 2)
+    diagonal = d.of(x).diagonal(offset, *axes)
+    if not diagonal.numel():
+        offset, diagonal = 0, d.of(x).diagonal(0, *axes)
+    d.call(op, x, d.tensor(diagonal.shape, d.of(x).dtype), offset, *axes)
+
+
+@row(aten.masked_scatter.default)
+def masked_scatter(d: Draw, op: Any) -> None:
+    x = d.operand(ALL)
+    mask = d.tensor(d.broadcasts(d.of(x).shape), BOOL)
+    d.call(op, x, mask, d.tensor([d.of(x).numel() + d.integer(0, 2)], d.of(x).dtype))
+
+
+@row(aten.index_reduce.default)
+def index_reduce(d: Draw, op: Any) -> None:
+    x = d.operand(d.types(op), 1, kinds=PLAIN)
+    shape, dtype = list(d.of(x).shape), d.of(x).dtype
+    dim = d.dim(len(shape))
+    place = _indices(d, [d.integer(1, 6)], shape[dim])
+    shape[dim] = d.of(place).numel()
+    mode = d.choice("prod", "mean", "amax", "amin")
+    d.call(op, x, dim, place, d.tensor(shape, dtype, PLAIN), mode, include_self=d.flag())
+
+
+@row(aten.put.default)
+def put(d: Draw, op: Any) -> None:
+    x = d.operand(d.types(op), kinds=PLAIN)
+    extent, add = d.of(x).numel(), d.flag()
+    count = [d.integer(1, 6)]
+    place = _indices(d, count, extent, negative=True) if add else _distinct(d, count, 0, extent)
+    d.call(op, x, place, d.tensor(d.of(place).shape, d.of(x).dtype, PLAIN), add)
+
+
+@row(aten.kthvalue.default)
+def kthvalue(d: Draw, op: Any) -> None:
+    x = d.operand(FLOATS, kinds=("distinct",))
+    dim = d.dim(d.of(x).dim())
+    extent = d.of(x).shape[dim] if d.of(x).dim() else 1
+    d.call(op, x, d.integer(1, extent), dim, d.flag())
+
+
+@row(aten.narrow_copy.default)
+def narrow_copy(d: Draw, op: Any) -> None:
+    x = d.operand(ALL, 1)
+    dim = d.dim(d.of(x).dim())
+    start = d.integer(0, d.of(x).shape[dim] - 1)
+    d.call(op, x, dim, start, d.integer(1, d.of(x).shape[dim] - start))
+
+
+@row(
+    aten.bucketize.Tensor,
+    aten.bucketize.Scalar,
+    aten.searchsorted.Tensor,
+    aten.searchsorted.Scalar,
+)
+def searchsorted(d: Draw, op: Any) -> None:
+    dtype = d.choice(*[kind for kind in d.types(op) if kind is not BOOL])
+    many = op is aten.searchsorted.Tensor and d.flag()
+    lead = d.shape(1, 2, 12) if many else []
+    drawn = d.tensor([*lead, d.integer(1, 7)], dtype, ("grid", "hundreds"))
+    order = d.add(d.of(drawn).sort(-1).values, d.flag())
+    options = {"out_int32": d.flag(), "right": d.flag()}
+    if "Scalar" in str(op):
+        number = d.number(dtype)
+        d.call(op, *((order, number) if "searchsorted" in str(op) else (number, order)), **options)
+        return
+    x = d.tensor([*lead, d.integer(1, 5)] if many else d.shape(), dtype, ("grid", "hundreds"))
+    d.call(op, *((order, x) if "searchsorted" in str(op) else (x, order)), **options)

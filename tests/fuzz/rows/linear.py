@@ -55,6 +55,23 @@ def addmm(d: Draw, op: Any) -> None:
     d.call(op, *slots, beta=d.choice(1, 0.5, 2, 0), alpha=d.choice(1, -0.5, 3))
 
 
+@row(aten.addmv.default, aten.addbmm.default)
+def add_product(d: Draw, op: Any) -> None:
+    b, m, k, n = (d.integer(1, 6) for _ in "bmkn")
+    several = op is aten.addbmm.default
+    shapes = ([m, n], [b, m, k], [b, k, n]) if several else ([m], [m, k], [k])
+    slots = _floats(d, d.broadcasts(shapes[0]), *shapes[1:])
+    d.call(op, *slots, beta=d.choice(1, 0.5, 2, 0), alpha=d.choice(1, -0.5, 3))
+
+
+@row(aten._trilinear.default)
+def trilinear(d: Draw, op: Any) -> None:
+    """As bilinear calls it."""
+    b, m, k, n = (d.integer(1, 5) for _ in "bmkn")
+    slots = _floats(d, [b, m], [n, m, k], [b, k])
+    d.call(op, *slots, [1, 3], [0], [1, 2], [2, 3])
+
+
 @row(aten.scaled_dot_product_attention.default)
 def attention(d: Draw, op: Any) -> None:
     heads, q, k, e, v = (d.integer(1, 5) for _ in range(5))
@@ -161,7 +178,7 @@ def max_pool(d: Draw, op: Any) -> None:
 @row(*[getattr(aten, f"avg_pool{n}d").default for n in (1, 2, 3)])
 def avg_pool(d: Draw, op: Any) -> None:
     n = int(str(op).split("pool")[1][0])
-    x = _image(d, n)
+    x = _image(d, n, (*PLAIN, "inf", "nan"))
     stride = _each(d, n, 1, 3) if d.flag() else []
     more = [d.choice(None, 2, -3, 7)] if n > 1 else []
     kernel = _each(d, n, 1, 3)
@@ -187,7 +204,10 @@ def _affine(d: Draw, shape: list[int], dtype: torch.dtype) -> list[Slot | None]:
     return [d.tensor(shape, dtype, PLAIN) if d.flag() else None for _ in range(2)]
 
 
-EPS = (1e-5, 1e-3, 1e-12, 0.1)
+def _eps(d: Draw, dtype: torch.dtype) -> float:
+    """In fp16 a smaller one than fp16 has is raised, which a small variance shows."""
+    small = () if d.half or dtype is torch.float16 else (1e-12,)
+    return float(d.choice(1e-5, 1e-3, *small, 0.1))
 
 
 @row(
@@ -201,7 +221,7 @@ def layer_norm(d: Draw, op: Any) -> None:
     shape, dtype = list(d.of(x).shape), d.of(x).dtype
     axes = shape[-d.integer(1, len(shape)) :]
     weight, bias = _affine(d, axes, dtype)
-    eps = d.choice(*EPS)
+    eps = _eps(d, dtype)
     if "rms" in str(op):
         keep = (0,) if op is aten._fused_rms_norm.default else None
         d.call(op, x, axes, weight, d.choice(None, eps), keep=keep)
@@ -217,7 +237,7 @@ def group_norm(d: Draw, op: Any) -> None:
     dtype = d.choice(*FLOATS)
     x = d.tensor(shape, dtype)
     weight, bias = _affine(d, [groups * per], dtype)
-    eps = d.choice(*EPS)
+    eps = _eps(d, dtype)
     if op is aten.group_norm.default:
         d.call(op, x, groups, weight, bias, eps)
     else:
@@ -228,6 +248,7 @@ def group_norm(d: Draw, op: Any) -> None:
 @row(
     aten.instance_norm.default,
     aten._native_batch_norm_legit.no_stats,
+    aten._native_batch_norm_legit_functional.default,
     aten._native_batch_norm_legit_no_training.default,
 )
 def batch_norm(d: Draw, op: Any) -> None:
@@ -244,6 +265,8 @@ def batch_norm(d: Draw, op: Any) -> None:
         d.call(op, x, weight, bias, *stats, use, 0.1, eps, False)
     elif op is aten._native_batch_norm_legit.no_stats:
         d.call(op, x, weight, bias, True, 0.1, eps, keep=(0,))
+    elif op is aten._native_batch_norm_legit_functional.default:
+        d.call(op, x, weight, bias, mean, var, True, d.choice(0.1, 0.5), eps)
     else:
         d.call(op, x, weight, bias, mean, var, 0.1, eps, keep=(0,))
 
@@ -290,11 +313,12 @@ def upsample(d: Draw, op: Any) -> None:
         d.call(op, x, size, *corners)
 
 
-@row(aten.grid_sampler.default, aten.grid_sampler_2d.default)
+@row(aten.grid_sampler.default, aten.grid_sampler_2d.default, aten.grid_sampler_3d.default)
 def grid_sampler(d: Draw, op: Any) -> None:
-    n = 3 if op is aten.grid_sampler.default and d.integer(0, 4) == 0 else 2
+    either = op is aten.grid_sampler.default
+    n = 3 if op is aten.grid_sampler_3d.default or (either and d.integer(0, 2) == 0) else 2
     batch = d.integer(1, 2)
     x = d.tensor([batch, d.integer(1, 3), *(d.integer(1, 6) for _ in range(n))], F32, PLAIN)
     grid = d.tensor([batch, *(d.integer(1, 4) for _ in range(n)), n], F32, ("unit", "normal"))
-    mode = d.choice(0, 1, 2) if n == 2 else 0
+    mode = d.choice(0, 1, 2) if n == 2 else d.choice(0, 1)
     d.call(op, x, grid, mode, d.integer(0, 2), d.flag())

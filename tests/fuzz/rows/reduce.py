@@ -10,6 +10,8 @@ from fuzz.draw import ALL, FLOATS, INTS, PLAIN, USUAL, Draw, row
 
 aten = torch.ops.aten
 
+SPREADS = ("var", "std", "var_mean", "std_mean")
+
 
 def _dtype(d: Draw) -> torch.dtype | None:
     return d.choice(*FLOATS, *INTS) if d.integer(0, 3) == 0 else None
@@ -77,18 +79,18 @@ def quantifier(d: Draw, op: Any) -> None:
     d.call(op, x, None if d.integer(0, 3) == 0 else d.dims(d.of(x).dim()), d.flag())
 
 
-@row(aten.var.default, aten.std.default)
+@row(*[getattr(aten, name).default for name in SPREADS])
 def spread(d: Draw, op: Any) -> None:
     d.call(op, d.operand(), d.flag())
 
 
-@row(aten.var.dim, aten.std.dim)
+@row(*[getattr(aten, name).dim for name in SPREADS])
 def spread_over(d: Draw, op: Any) -> None:
     x = d.operand()
     d.call(op, x, d.dims(d.of(x).dim(), 1), d.flag(), d.flag())
 
 
-@row(aten.var.correction, aten.std.correction)
+@row(*[getattr(aten, name).correction for name in SPREADS])
 def spread_corrected(d: Draw, op: Any) -> None:
     x = d.operand()
     dims = d.choice(None, d.dims(d.of(x).dim(), 1))

@@ -25,7 +25,7 @@ def same(d: Draw, op: Any) -> None:
     d.call(op, d.operand(ALL))
 
 
-@row(aten.view.default, aten.view_copy.default)
+@row(aten.view.default, aten.view_copy.default, aten._unsafe_view.default)
 def view(d: Draw, op: Any) -> None:
     x = d.operand(ALL)
     shape = _factors(d, d.of(x).numel())
@@ -337,6 +337,11 @@ def new(d: Draw, op: Any) -> None:
     aten.eye.default,
     aten.eye.m,
     aten.linspace.default,
+    aten.tril_indices.default,
+    aten.triu_indices.default,
+    aten.kaiser_window.default,
+    aten.kaiser_window.periodic,
+    aten.kaiser_window.beta,
 )
 def made(d: Draw, op: Any) -> None:
     dtype = d.choice(*ALL)
@@ -353,9 +358,16 @@ def made(d: Draw, op: Any) -> None:
         "eye.default": lambda: (d.integer(1, 6),),
         "eye.m": lambda: (d.integer(1, 6), d.integer(1, 6)),
         "linspace.default": lambda: (d.number(), d.number(), d.integer(1, 7)),
+        "tril_indices.default": lambda: (d.integer(2, 6), d.integer(2, 6), d.integer(-1, 2)),
+        "triu_indices.default": lambda: (d.integer(2, 6), d.integer(2, 6), d.integer(-2, 1)),
+        "kaiser_window.default": lambda: (d.integer(1, 9),),
+        "kaiser_window.periodic": lambda: (d.integer(1, 9), d.flag()),
+        "kaiser_window.beta": lambda: (d.integer(1, 9), d.flag(), d.choice(3.0, 8.5)),
     }
-    if "arange" in name and dtype is torch.bool:
+    if ("arange" in name and dtype is torch.bool) or "kaiser" in name:
         dtype = torch.float32
+    if "indices" in name:
+        dtype = d.choice(torch.int64, torch.int32)
     d.call(op, *arguments[name](), dtype=dtype)
     last = d.usable[-1]
     x = d.tensor(d.of(last).shape, d.of(last).dtype)

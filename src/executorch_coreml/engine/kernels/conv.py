@@ -8,7 +8,7 @@ SAME_LOWER (the op's docstring says otherwise for even kernels; its tests agains
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import openvino as ov
 from openvino import opset15 as ops
@@ -16,6 +16,7 @@ from openvino import opset15 as ops
 from executorch_coreml.engine.kernels.operand import (
     Operand,
     cast,
+    f32,
     i64,
     integers,
     rank,
@@ -117,11 +118,28 @@ def conv(
     groups: Operand | int = 1,
 ) -> ov.Node:
     how = _Sliding.read(rank(x) - 2, strides, pad_type, pad, dilations, groups)
-    place = (how.strides, how.begin, how.end, how.dilations, how.auto_pad)
     value = cast(x, ov.Type.f32)
+    strided = any(step > 1 for step in how.strides) and any([*how.begin, *how.end])
+    if strided and all(extent == 1 for extent in shape(weight)[2:]):
+        value, how = _picked(value, how)
+    place = (how.strides, how.begin, how.end, how.dilations, how.auto_pad)
     if how.groups == 1:
         return _with_bias(ops.convolution(value, cast(weight, ov.Type.f32), *place), bias)
     return _with_bias(ops.group_convolution(value, _grouped(weight, how.groups), *place), bias)
+
+
+def _picked(value: ov.Output, how: _Sliding) -> tuple[ov.Output, _Sliding]:
+    """The places that a 1x1 convolution reads, and how it slides over those.
+
+    OpenVINO 2026.4 moves the strides of such a convolution to the elementwise ops before it and
+    forgets the padding: the result has the wrong shape.
+    """
+    spatial = len(how.strides)
+    padded = ops.pad(value, i64([0, 0, *how.begin]), i64([0, 0, *how.end]), "constant", f32(0.0))
+    start, stop = i64([0] * spatial), i64([2**31 - 1] * spatial)
+    picked = ops.slice(padded, start, stop, i64(how.strides), i64(list(range(2, 2 + spatial))))
+    plain = replace(how, strides=[1] * spatial, begin=[0] * spatial, end=[0] * spatial)
+    return picked.output(0), plain
 
 
 @kernels("conv_transpose")

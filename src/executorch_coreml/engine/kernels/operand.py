@@ -253,9 +253,13 @@ def absolute(x: ov.Output) -> ov.Output:
     """The magnitude of a float or integer node.
 
     Not OpenVINO's Abs: 2026.4 drops it when it follows a product of constants, so that
-    ``abs(1 * -0.5)`` is -0.5 in the compiled model.
+    ``abs(1 * -0.5)`` is -0.5 in the compiled model. Its maximum of 0 and -0 is the second, hence
+    the selection.
     """
-    return ops.maximum(x, ops.negative(x)).output(0)
+    larger = ops.maximum(x, ops.negative(x))
+    if not x.get_element_type().is_real():
+        return larger.output(0)
+    return ops.select(ops.equal(x, like(0, x)), like(0, x), larger).output(0)
 
 
 def keeping_nan(x: ov.Output, value: ov.Output | ov.Node) -> ov.Output:

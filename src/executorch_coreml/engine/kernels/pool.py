@@ -115,10 +115,15 @@ def max_pool(
     pad: Operand | None = None,
     ceil_mode: Operand | bool = False,
 ) -> ov.Output:
-    """Padding never wins."""
+    """Padding never wins; NaN is lost, as OpenVINO 2026.4's pool drops it.
+
+    That pool starts from the lowest float, which it gives back for a window of -inf alone: pooling
+    halves and doubling makes it -inf, and changes no other value. The halving joins a convolution
+    before it, so that it costs next to nothing; finding the NaN would take a second pool.
+    """
     windows = _Windows.read(x, kernel_sizes, strides, pad_type, pad, ceil_mode)
     pooled = ops.max_pool(
-        node(x),
+        ops.multiply(node(x), f32(0.5)),
         windows.strides,
         [1] * len(windows.sizes),
         windows.begin,
@@ -127,7 +132,7 @@ def max_pool(
         "floor",
         windows.auto_pad,
     )
-    return pooled.output(0)
+    return ops.multiply(pooled.output(0), f32(2.0)).output(0)
 
 
 @kernels("avg_pool")
