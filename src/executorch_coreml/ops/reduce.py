@@ -154,7 +154,11 @@ rules(aten.all.default, aten.all.dim, aten.all.dims, in_range=True)(_quantifier(
 
 
 def _variance(mb: Emit, call: Call) -> Var:
-    """In two passes: the mean, then the mean square of what is apart from it."""
+    """In two passes: the mean, then the mean square of what is apart from it.
+
+    In float32, as on the device: values more than 1.8e19 apart give infinity, where PyTorch, which
+    sums in float64, may still have a finite deviation.
+    """
     x = mb.var(call["self"], keep_fp32(mb, call.outs[0].dtype, SQUARES))
     axes = _axes(call)
     apart = mb.sub(x=x, y=_reduce(mb, "reduce_mean", x, axes, True))
