@@ -98,9 +98,15 @@ ROWS: list[Case | Reject] = [
         (FAINT, FAINT.flip(0)),
         covers=(),
     ),
-    *(
-        Case(f"layer-norm-{name}", torch.nn.LayerNorm(64, eps=1e-12), (x,), aten.layer_norm.default)
-        for name, x in (("large", ROWS_300), ("offset", OFFSET))
+    Case(
+        "layer-norm-large", torch.nn.LayerNorm(64, eps=1e-12), (ROWS_300,), aten.layer_norm.default
+    ),
+    Case(
+        "layer-norm-offset",
+        torch.nn.LayerNorm(64, eps=1e-12),
+        (OFFSET,),
+        aten.layer_norm.default,
+        rtol=1e-4,  # one float32 rounding of the mean, 500, is 3e-5 of the deviation, 1
     ),
     *(
         Case(f"rms-norm-{name}", torch.nn.RMSNorm(64, eps=1e-12), (x,), aten.rms_norm.default)

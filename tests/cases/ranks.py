@@ -66,7 +66,7 @@ ROWS = [
         lambda x: x.view([2] * 8).permute(*range(7, -1, -1)).flatten(),
         randn(256),
     ),
-    moved("transpose", PERMUTE, lambda x: six(x).transpose(1, 4).flatten(2), X),
+    moved("transpose", aten.transpose_copy.int, lambda x: six(x).transpose(1, 4).flatten(2), X),
     moved("unbind", SLICE, lambda x: x.view(2, 2, 2, 3, 5, 1).unbind(2), X),
     moved("chunk", SPLIT, lambda x: [c.flatten() for c in six(x).split([1, 2], 3)], X),
     moved("select", SELECT, lambda x: six(x)[..., 1, :, 0], X),

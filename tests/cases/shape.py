@@ -132,8 +132,8 @@ JOINS = [
 OTHERS = [
     moved("clone", dim_order._clone_dim_order.default, lambda x: x.clone(), randn(2, 3)),
     moved("alias", aten.alias_copy.default, lambda x: aten.alias(x), randn(2, 3)),
-    moved("detach", PERMUTE, lambda x: x.detach().t(), randn(2, 3)),
-    moved("contiguous", PERMUTE, lambda x: x.t().contiguous(), randn(2, 3)),
+    moved("detach", aten.t_copy.default, lambda x: x.detach().t(), randn(2, 3)),
+    moved("contiguous", aten.t_copy.default, lambda x: x.t().contiguous(), randn(2, 3)),
     Case(
         "dropout-in-eval",
         torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.ReLU()),
@@ -212,7 +212,7 @@ REJECTS = [
         "data-only",
         lambda x: torch.special.i0(x).t(),
         (randn(2, 3),),
-        covers=PERMUTE,
+        covers=aten.t_copy.default,
         reason="only moves data",
         options={"beyond_edge": (aten.i0.default,)},
     ),
