@@ -166,9 +166,11 @@ def assert_close(got: Any, expected: torch.Tensor, rtol: float, atol: float, wha
 
 def run_reject(reject: Reject) -> None:
     """Its reason is in the report, or in the error where ExecuTorch has no kernel for the op."""
+    options = dict(reject.options)
+    beyond = (reject.covers, *options.pop("beyond_edge", ()))
     program = export(reject.fn, reject.inputs, reject.dynamic)
     try:
-        _, partitioner = lower(program, beyond_edge=(reject.covers,), **reject.options)
+        _, partitioner = lower(program, beyond_edge=beyond, **options)
     except UnsupportedOp as error:
         reasons = {str(reject.covers): str(error) if str(reject.covers) in str(error) else ""}
     else:
