@@ -5,7 +5,9 @@ with coremltools 9.0 on ViT-S (770 MIL ops) under a profiler, ``convert`` takes 
 even with the empty pass pipeline: it validates the program eleven times, prints it into debug
 messages six times, collects garbage, and writes weights to a directory that it then copies to
 another. It also runs passes that no pipeline can take out, one of which is wrong
-(``fuse_pow2_sqrt`` makes ``sqrt(x * x)`` into ``x``). Imports coremltools, so it is imported where it is used.
+(``fuse_pow2_sqrt`` makes ``sqrt(x * x)`` into ``x``).
+
+Imports coremltools, so it is imported where it is used.
 """
 
 from __future__ import annotations
