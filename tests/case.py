@@ -126,6 +126,19 @@ def lower(
             a delegate takes them (adaptive max pools, for one).
         options: For ``generate_compile_specs``.
     """
+    edge, partitioner = partitioned(program, precision, beyond_edge, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return edge.to_executorch(), partitioner
+
+
+def partitioned(
+    program: torch.export.ExportedProgram,
+    precision: ComputePrecision = FP32,
+    beyond_edge: Iterable[Any] = (),
+    **options: Any,
+) -> tuple[Any, CoreMLPartitioner]:
+    """(edge program manager, partitioner with its report); arguments as for :func:`lower`."""
     specs = CoreMLBackend.generate_compile_specs(compute_precision=precision, **options)
     partitioner = CoreMLPartitioner(compile_specs=specs)
     with warnings.catch_warnings():
@@ -135,7 +148,7 @@ def lower(
             partitioner=[partitioner],
             compile_config=EdgeCompileConfig(_core_aten_ops_exception_list=list(beyond_edge)),
         )
-        return edge.to_executorch(), partitioner
+    return edge, partitioner
 
 
 def execute(pte: bytes, inputs: tuple[Any, ...]) -> list[Any]:
@@ -170,7 +183,7 @@ def run_reject(reject: Reject) -> None:
     beyond = (reject.covers, *options.pop("beyond_edge", ()))
     program = export(reject.fn, reject.inputs, reject.dynamic)
     try:
-        _, partitioner = lower(program, beyond_edge=beyond, **options)
+        _, partitioner = partitioned(program, beyond_edge=beyond, **options)
     except UnsupportedOp as error:
         reasons = {str(reject.covers): str(error) if str(reject.covers) in str(error) else ""}
     else:

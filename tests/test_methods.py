@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 import warnings
 from typing import Any
@@ -198,7 +199,11 @@ def test_memory_grows_with_graphs_not_with_weights() -> None:
     wide = torch.nn.Sequential(torch.nn.Linear(1024, 2048), torch.nn.Linear(2048, 1024)).eval()
     copy = 2 * (1024 * 2048 * 2)  # in fp16, which no method has at hand
 
+    def least_peak(count: int) -> int:
+        return min(peak(count) for _ in range(2))  # more is garbage that nobody collected yet
+
     def peak(count: int) -> int:
+        gc.collect()
         methods = {f"m{n}": (wide, (randn(2 + n, 1024),)) for n in range(count)}
         tracemalloc.start()
         lowered(methods, precision=FP16)
@@ -207,7 +212,7 @@ def test_memory_grows_with_graphs_not_with_weights() -> None:
         return size
 
     lowered(TORN, precision=FP16)  # imports
-    assert peak(5) - peak(2) < 3 * copy / 4
+    assert least_peak(5) - least_peak(2) < 3 * copy / 4
 
 
 class Cached(torch.nn.Module):

@@ -61,10 +61,15 @@ def _introduced(op: Any) -> int | None:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_nothing_newer_than_the_target_is_emitted(family: str) -> None:
-    """Every case of every rule, for every target, by coremltools' registry and by our kernels."""
+    """Every case of every rule, by coremltools' registry and by our kernels.
+
+    For every target but iOS26: a rule emits the same for it as for iOS18.
+    """
     walked = 0
     for program in _delegates(family):
         for target in Target:
+            if target is Target.iOS26:
+                continue  # its opset adds nothing that a rule emits
             options = CompileOptions(minimum_deployment_target=target, compute_precision=FP16)
             free = CompileOptions()
             if target < choose(needs(delegated_graph(program), free), free):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from case import Case, Reject, randint, randn
+from case import Case, Reject, randn
 
 aten = torch.ops.aten
 
@@ -160,7 +160,6 @@ ROWS: list[Case | Reject] = [
         (randn(5), randn(2, 3, 4), randn(2, 4, 5)),
         aten.baddbmm.default,
     ),
-    Reject("integer product", torch.mm, (randint(2, 3), randint(3, 2)), aten.mm.default, "int64"),
     Case(
         "addbmm",
         lambda x, a, b: torch.addbmm(x, a, b, beta=0.5, alpha=2),

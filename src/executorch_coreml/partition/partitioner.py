@@ -299,8 +299,10 @@ def _note_numbers(program: ExportedProgram) -> None:
     for node in _constants(program):
         name = names.get(node.name, "")
         tensor = program.state_dict.get(name, program.constants.get(name))
-        # ExecuTorch may partition a fake copy of the program, whose tensors have no values.
-        if not isinstance(tensor, torch.Tensor) or isinstance(tensor, FakeTensor):
+        # ExecuTorch may partition a fake copy of the program; some fake tensors know their value.
+        if isinstance(tensor, FakeTensor):
+            tensor = tensor.constant
+        if not isinstance(tensor, torch.Tensor):
             continue
         if tensor.dim() == 0 and node.meta["val"].dtype in INT:
             node.meta[NUMBER] = tensor.item()
