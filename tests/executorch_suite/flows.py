@@ -16,6 +16,12 @@ from torch.utils._pytree import tree_map
 
 import executorch_coreml.runtime  # noqa: F401  (registers the backend)
 from executorch_coreml import ComputePrecision, CoreMLBackend, CoreMLPartitioner
+from executorch_coreml.quantizer import (
+    CoreMLQuantizer,
+    LinearQuantizerConfig,
+    ModuleLinearQuantizerConfig,
+    QuantizationScheme,
+)
 
 # Tighter than the suite's own 0.1 and 4 %, which would let most wrong answers pass.
 TOLERANCES = {
@@ -40,7 +46,11 @@ class PlainTuple(torch.nn.Module):
 
 
 class CoreMLTester(Tester):
-    """Lowers with our partitioner, which it keeps for its report."""
+    """Lowers with our partitioner, which it keeps for its report.
+
+    A flow that quantizes is judged against the quantized eager program, give or take one step of
+    the output's scale where it has one.
+    """
 
     def __init__(self, precision: ComputePrecision, module: torch.nn.Module, inputs: Any):
         self.named = type(module(*inputs)).__module__ == "torch.return_types"
@@ -59,7 +69,7 @@ class CoreMLTester(Tester):
         inputs = next(self.generate_random_inputs()) if inputs is None else inputs
         if self.precision is ComputePrecision.FLOAT16:
             inputs = tree_map(_held_by_fp16, inputs)
-        options.update(TOLERANCES[self.precision])
+        options.update(TOLERANCES[self.precision], qtol=1)
         return super().run_method_and_compare_outputs(inputs=inputs, **options)
 
 
@@ -71,8 +81,22 @@ def _held_by_fp16(value: Any) -> Any:
 _made: list[CoreMLTester] = []  # the testers of the case at hand: run_test keeps its own to itself
 
 
-def _flow(name: str, precision: ComputePrecision) -> TestFlow:
-    return TestFlow(name, "executorch_coreml", partial(CoreMLTester, precision))
+def _flow(name: str, precision: ComputePrecision, quantize: bool = False) -> TestFlow:
+    tester = partial(CoreMLTester, precision)
+    return TestFlow(
+        name, "executorch_coreml", tester, quantize=quantize, quantize_stage_factory=_static_int8
+    )
+
+
+def _static_int8() -> stages.Quantize:
+    """As the existing backend's flow ``coreml_static_int8`` has it."""
+    config = ModuleLinearQuantizerConfig(
+        quantization_scheme=QuantizationScheme.symmetric,
+        activation_dtype="quint8",
+        weight_dtype="qint8",
+        weight_per_channel=True,
+    )
+    return stages.Quantize(CoreMLQuantizer(LinearQuantizerConfig(global_config=config)))
 
 
 FLOWS = {
@@ -80,6 +104,7 @@ FLOWS = {
     for flow in (
         _flow("executorch_coreml", ComputePrecision.FLOAT32),
         _flow("executorch_coreml_fp16", ComputePrecision.FLOAT16),
+        _flow("executorch_coreml_static_int8", ComputePrecision.FLOAT32, quantize=True),
     )
 }
 
