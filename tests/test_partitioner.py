@@ -257,6 +257,30 @@ def test_every_decision_names_the_users_line() -> None:
         assert str(decision).endswith((": delegated", decision.reason or ""))
 
 
+class FarBelow(torch.nn.Module):
+    """fp16 holds neither the limit nor the number to add."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x).clamp(max=1e6) + torch.clamp(x, min=1e-9)
+
+
+def test_precision_decisions_are_in_the_report_with_the_users_line() -> None:
+    partitioner = edge(FarBelow(), (X,), FP16)[1]
+    notes = partitioner.report.precision
+    reasons = {note.reason for note in notes}
+    assert len(reasons) == 2
+    for note in notes:
+        assert "fp16" in note.reason
+        assert (note.location.file or "").endswith("test_partitioner.py")
+        assert f"precision, aten.clamp.default x1: {note.reason}" in str(partitioner.report)
+    assert not edge(FarBelow(), (X,), FP32)[1].report.precision
+    # In several pieces, and of the last program only.
+    _, cut = edge(FarBelow(), (X,), FP16, skip_ops_for_coreml_delegation=["relu.default"])
+    assert {note.reason for note in cut.report.precision} == reasons
+    to_edge_transform_and_lower(export(torch.nn.ReLU(), (X,)), partitioner=[cut])
+    assert not cut.report.precision
+
+
 @pytest.mark.filterwarnings("ignore:Mutation on a buffer in the model is detected")
 def test_mutated_buffer_crosses_the_border_and_keeps_its_value() -> None:
     class Counter(torch.nn.Module):

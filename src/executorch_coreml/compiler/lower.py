@@ -25,6 +25,7 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 
 from executorch_coreml.compiler.graph import DelegatedGraph, delegated_graph
+from executorch_coreml.compiler.notes import hand_back
 from executorch_coreml.compiler.passes import run_passes
 from executorch_coreml.compiler.pool import Pool
 from executorch_coreml.compiler.positions import positions
@@ -120,6 +121,7 @@ def lower(program: ExportedProgram, options: CompileOptions, pool: Pool | None =
             function.set_input_types(tuple(declared for declared in ranged if declared))
         mil = Program()
         mil.add_function("main", function)
+    hand_back(program.graph.nodes, emit.notes)
     return Lowered(
         program=mil,
         target=target,

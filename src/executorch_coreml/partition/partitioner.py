@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -25,6 +26,7 @@ from torch.fx.passes.operator_support import create_op_support
 
 from executorch_coreml.compiler.backend import MARKER, CoreMLBackend, claim_name, supported
 from executorch_coreml.compiler.lower import border_type
+from executorch_coreml.compiler.notes import PrecisionNotes
 from executorch_coreml.compiler.passes.fold_quantized import computed_now
 from executorch_coreml.errors import OptionsError, UnsupportedOp
 from executorch_coreml.location import locate
@@ -58,9 +60,6 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
         lower_full_graph: Raise one :class:`UnsupportedOp` that lists every node that cannot be
             delegated, instead of leaving those nodes outside.
         take_over_constant_data: Store weights inside the delegate; else they are passed to it.
-
-    Attributes:
-        report: What was decided per node the last time :meth:`partition` ran.
 
     Raises:
         OptionsError: Arguments that contradict each other or name unknown ops.
@@ -97,7 +96,13 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
             )
         given = [spec for spec in compile_specs or [] if spec.key != MARKER.key]
         self.delegation_spec = DelegationSpec(CoreMLBackend.__name__, [*given, MARKER])
-        self.report = Report()
+        self._report, self._notes = Report(), PrecisionNotes()
+
+    @property
+    def report(self) -> Report:
+        """What was decided per node the last time :meth:`partition` ran, and once its delegates
+        are compiled, the precision decisions."""
+        return replace(self._report, precision=tuple(self._notes))
 
     def ops_to_not_decompose(
         self, ep: ExportedProgram
@@ -157,17 +162,18 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
             exported_program, pieces, self.options, bool(self.take_over_mutable_buffer)
         )
         states = [buffer.name for buffer, piece in buffers.values() if piece is not None]
-        self.report = Report(
+        self._report = Report(
             tuple(Decision(locate(node), refused.get(node)) for node in nodes),
             len(pieces),
             tuple(buffer for buffer, _ in buffers.values()),
             Minimum.of(pieces, self._inside(exported_program), self.options, states),
         )
-        if self.lower_full_graph and self.report.refused:
-            raise _not_full(self.report)
+        self._notes = PrecisionNotes()
+        if self.lower_full_graph and self._report.refused:
+            raise _not_full(self._report)
         if stranded:
             raise _stranded(stranded)
-        for buffer in self.report.buffers:
+        for buffer in self._report.buffers:
             if buffer.warning:
                 warnings.warn(str(buffer), stacklevel=2)
         owners = {node: piece for node, (_, piece) in buffers.items() if piece is not None}
@@ -180,6 +186,7 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
         for number, piece in enumerate(pieces):
             tag = f"tag{number}"
             tags[tag] = self.delegation_spec
+            self._notes.asked_from(piece)
             for node in piece:
                 node.meta["delegation_tag"] = tag
         for node, number in owners.items():

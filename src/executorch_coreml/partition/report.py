@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch.fx import Node
 
+from executorch_coreml.compiler.notes import PrecisionNote
 from executorch_coreml.compiler.target import Need, choose, deciding, ops_better, ops_need
 from executorch_coreml.location import Location
 from executorch_coreml.options import CompileOptions, Target
@@ -77,13 +78,22 @@ def _fed(piece: Sequence[Node], fixed: Collection[Node]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One decision per computing node, in graph order, the number of delegates made, what became
-    of each mutated buffer that a delegate uses, and the oldest OS."""
+    """What became of a program.
+
+    Attributes:
+        decisions: One per computing node, in graph order.
+        delegates: How many were made.
+        buffers: What became of each mutated buffer that a delegate uses.
+        minimum: The oldest OS; None before there is a program.
+        precision: Where fp16 was avoided or a number changed to fit it; known once the delegates
+            are compiled, that is when ``to_edge_transform_and_lower`` has returned.
+    """
 
     decisions: tuple[Decision, ...] = ()
     delegates: int = 0
     buffers: tuple[Buffer, ...] = ()
     minimum: Minimum | None = None
+    precision: tuple[PrecisionNote, ...] = ()
 
     @property
     def delegated(self) -> tuple[Decision, ...]:
@@ -97,7 +107,8 @@ class Report:
         return iter(self.decisions)
 
     def __str__(self) -> str:
-        """A summary: how much is delegated, then each refused op with its reason and count."""
+        """A summary: how much is delegated, each refused op with its reason and count, what became
+        of buffers, the oldest OS, and each precision decision with its count."""
         total, inside = len(self.decisions), len(self.delegated)
         lines = [f"{inside} of {total} nodes delegated in {self.delegates} delegate(s)"]
         reasons = Counter((d.location.op, d.reason) for d in self.refused)
@@ -105,4 +116,6 @@ class Report:
         lines += [f"  {buffer}" for buffer in self.buffers]
         if self.delegates and self.minimum is not None:
             lines.append(f"  {self.minimum}")
+        notes = Counter((note.location.op, note.reason) for note in self.precision)
+        lines += [f"  precision, {op} x{count}: {reason}" for (op, reason), count in notes.items()]
         return "\n".join(lines)

@@ -1,0 +1,53 @@
+"""Precision decisions on their way from the compiler back to the partitioner's report.
+
+ExecuTorch calls the partitioner and the compiler apart, with the graph as all they share: the
+partitioner leaves its list in the metadata of the nodes it tags, which a delegate's nodes inherit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch.fx import Node
+
+from executorch_coreml.location import Location, locate
+
+_KEY = "coreml_precision_notes"
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionNote:
+    """Where the compiler did not compute in fp16 as told, or changed a number to fit it.
+
+    Attributes:
+        location: The node and where it stands in the user's source.
+        reason: What was done and why.
+    """
+
+    location: Location
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.location}: {self.reason}"
+
+
+class PrecisionNotes(dict[PrecisionNote, None]):
+    """The notes that one run of the partitioner owns; a copied graph still leads to them."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PrecisionNotes:
+        return self
+
+    def asked_from(self, nodes: Iterable[Node]) -> None:
+        """Has the compiler's notes about ``nodes`` end up here."""
+        for node in nodes:
+            node.meta[_KEY] = self
+
+
+def hand_back(nodes: Iterable[Node], notes: Mapping[Node, list[str]]) -> None:
+    """Adds ``notes`` to those that the ``nodes`` of a delegate lead to, if any."""
+    asked = next((node.meta[_KEY] for node in nodes if _KEY in node.meta), None)
+    if asked is not None:
+        found = (PrecisionNote(locate(node), why) for node, each in notes.items() for why in each)
+        asked.update(dict.fromkeys(found))
