@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(scope="module", autouse=True)
+def settled() -> Iterator[None]:
+    """What earlier files left alive is not searched again.
+
+    coremltools collects garbage in every conversion: with all that torch and the files before have
+    made alive, that takes ten times as long as the conversion itself.
+    """
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ row, on numpy or torch.
 
 from __future__ import annotations
 
-import gc
 import logging
 import warnings
 from collections.abc import Callable
@@ -27,10 +26,6 @@ with warnings.catch_warnings():
     from coremltools.converters.mil.mil import types
 
 from executorch_coreml.engine.model import Model
-
-# coremltools collects garbage in every conversion, which takes longer than the conversion.
-gc.collect()
-gc.freeze()
 
 _TYPES = {"float32": types.fp32, "float16": types.fp16, "int32": types.int32, "bool": types.int32}
 
