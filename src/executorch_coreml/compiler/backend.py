@@ -23,6 +23,7 @@ from executorch.exir.backend.compile_spec_schema import CompileSpec
 
 from executorch_coreml import options
 from executorch_coreml.compiler.apple import require_compiler
+from executorch_coreml.compiler.target import options_need
 from executorch_coreml.errors import CompileError, OptionsError
 from executorch_coreml.options import (
     CompileOptions,
@@ -79,7 +80,7 @@ class CoreMLBackend(BackendDetails):  # type: ignore[misc]
             minimum_deployment_target=None if oldest is None else options.target(oldest),
             compute_precision=options.compute_precision(compute_precision),
             model_type=options.model_type(model_type),
-            op_linear_quantizer_config=None if config is None else options.quantizer_config(config),
+            op_linear_quantizer_config=None if config is None else _known_config(config),
             pass_names=_known_passes(pass_names or ()),
         )
         return [CompileSpec(key, value) for key, value in chosen.to_pairs()]
@@ -111,7 +112,7 @@ class CoreMLBackend(BackendDetails):  # type: ignore[misc]
         op_linear_quantizer_config: Mapping[str, Any],
     ) -> CompileSpec:
         """The spec for quantizing weights; see coremltools' ``OpLinearQuantizerConfig``."""
-        chosen = options.quantizer_config(op_linear_quantizer_config)
+        chosen = _known_config(op_linear_quantizer_config)
         return _spec(options.OP_LINEAR_QUANTIZER_CONFIG, op_linear_quantizer_config=chosen)
 
     @staticmethod
@@ -171,12 +172,10 @@ class CoreMLBackend(BackendDetails):  # type: ignore[misc]
     @staticmethod
     def op_linear_quantizer_config_from_compile_specs(compile_specs: list[CompileSpec]) -> Any:
         """coremltools' ``OpLinearQuantizerConfig`` of the specs, None if they have none."""
-        config = CompileOptions.from_specs(compile_specs).op_linear_quantizer_config
-        if config is None:
-            return None
-        import coremltools.optimize as cto
+        from executorch_coreml.compiler.weight_quantization import coremltools_config
 
-        return cto.coreml.OpLinearQuantizerConfig._from_dict(dict(config))
+        config = CompileOptions.from_specs(compile_specs).op_linear_quantizer_config
+        return None if config is None else coremltools_config(config)
 
     @staticmethod
     def pass_pipeline_from_compile_specs(compile_specs: list[CompileSpec]) -> Any:
@@ -324,6 +323,14 @@ def _known_passes(names: Sequence[str]) -> tuple[str, ...]:
     return chosen
 
 
+def _known_config(config: Any) -> Mapping[str, Any]:
+    from executorch_coreml.compiler.weight_quantization import coremltools_config
+
+    chosen = options.quantizer_config(config)
+    coremltools_config(chosen)
+    return chosen
+
+
 def supported(chosen: CompileOptions) -> CompileOptions:
     """
     Raises:
@@ -333,15 +340,12 @@ def supported(chosen: CompileOptions) -> CompileOptions:
     if chosen.model_type is options.ModelType.COMPILED_MODEL:
         require_compiler()
     _known_passes(chosen.pass_names)
-    if chosen.op_linear_quantizer_config is not None:
-        raise OptionsError(
-            "op_linear_quantizer_config cannot be compiled yet", hint="leave the option out"
-        )
-    shapes, target = chosen.enumerated_shapes or {}, chosen.minimum_deployment_target
-    if len(shapes) > 1 and target is not None and target < Target.iOS18:
-        raise OptionsError(
-            f"enumerated shapes of {len(shapes)} inputs need iOS18; "
-            f"minimum_deployment_target is {target.name}",
-            hint="set minimum_deployment_target to iOS18, or enumerate one input only",
-        )
+    target = chosen.minimum_deployment_target
+    for need in options_need(chosen):
+        if target is not None and target < need.target:
+            raise OptionsError(
+                f"{need.reason}: needs {need.target.name}; "
+                f"minimum_deployment_target is {target.name}",
+                hint=f"set minimum_deployment_target to {need.target.name}, or ask for less",
+            )
     return chosen

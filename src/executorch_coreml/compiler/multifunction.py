@@ -120,9 +120,14 @@ def _shared(
     targets = [each.minimum_deployment_target for each in members]
     if any(t is not None and t < OLDEST for t in targets):
         return 0
-    if len({(each.model_type, each.pass_names) for each in members}) > 1:
+    if any(_for_all(each) != _for_all(members[0]) for each in members):
         return 0
     return shared if all(targets) or shared >= WORTH_A_TARGET else 0
+
+
+def _for_all(options: CompileOptions) -> tuple[Any, ...]:
+    """What all functions of one model have in common."""
+    return options.model_type, options.pass_names, options.op_linear_quantizer_config
 
 
 def _weights(program: ExportedProgram, pool: Pool) -> dict[str, int]:

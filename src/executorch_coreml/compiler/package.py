@@ -21,6 +21,7 @@ from executorch_coreml.compiler.pool import Pool
 from executorch_coreml.compiler.quiet import quiet_coremltools
 from executorch_coreml.compiler.shapes import tie
 from executorch_coreml.compiler.target import Need, deciding
+from executorch_coreml.compiler.weight_quantization import quantize_weights
 from executorch_coreml.errors import PackageError
 from executorch_coreml.location import locate
 from executorch_coreml.options import CompileOptions, ModelType, Target
@@ -193,7 +194,7 @@ def build_functions(
         functions: Function, and ExecuTorch method, name -> its program.
         pool: Names the weights.
         target: What all of them were lowered for.
-        options: What holds for all: the passes and the model type.
+        options: What holds for all: the passes, how weights are quantized, the model type.
         needs: What decided the target.
 
     Raises:
@@ -204,12 +205,10 @@ def build_functions(
 
         program = Program()
         for name, lowered in functions.items():
-            function = lowered.program.functions["main"]
-            _name_weights(function, pool)
-            program.add_function(name, function)
+            program.add_function(name, lowered.program.functions["main"])
         program.default_function_name = next(iter(functions))
         program.export_as_multifunction = True
-    spec, weights = _serialised(program, target, options)
+    spec, weights = _serialised(program, target, options, pool)
     borders = {each.name: _border(each) for each in spec.description.functions}
     return Package(
         model=spec.SerializeToString(deterministic=True),
@@ -223,16 +222,16 @@ def build_functions(
     )
 
 
-def _name_weights(function: Any, pool: Pool) -> None:
+def _name_weights(program: Any, pool: Pool) -> None:
     """Equal constants of all functions get one name, and with it one place in the weight file."""
-    for op in function.operations:
+    for op in (op for function in program.functions.values() for op in function.operations):
         value = op.outputs[0].val if op.op_type == "const" else None
         if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and op.weight_id is None:
             op.weight_id = f"{op.outputs[0].dtype.__name__}_{pool.name(value)}"
 
 
 def _serialised(
-    program: Any, target: Target, options: CompileOptions
+    program: Any, target: Target, options: CompileOptions, pool: Pool | None = None
 ) -> tuple[Any, tuple[payload.Buffer, ...]]:
     """The protobuf of a model and the pieces of its weight file."""
     names = options.pass_names
@@ -244,6 +243,10 @@ def _serialised(
         try:
             run_passes(program, names)
             changed = before is not None and before != _signature(program)
+            if options.op_linear_quantizer_config is not None:
+                quantize_weights(program, options.op_linear_quantizer_config)
+            if pool is not None:
+                _name_weights(program, pool)
             spec, weights = export(program, target.value)
             tie(spec.description, options.enumerated_shapes or {})
         except Exception as cause:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch.fx import Node
 
 from executorch_coreml.compiler.graph import DelegatedGraph
+from executorch_coreml.compiler.weight_quantization import oldest_target
 from executorch_coreml.location import locate
 from executorch_coreml.ops import TABLE
 from executorch_coreml.ops.call import Call, normalise
@@ -58,15 +59,23 @@ def _listed(found: Iterable[tuple[Target, Node]]) -> list[Need]:
     return list(listed)
 
 
+def options_need(options: CompileOptions) -> list[Need]:
+    """What the options need beyond the lowest target."""
+    found = []
+    if len(options.enumerated_shapes or ()) > 1:
+        found.append(Need(Target.iOS18, "enumerated shapes of several inputs"))
+    if options.op_linear_quantizer_config is not None:
+        found.append(Need(*oldest_target(options.op_linear_quantizer_config)))
+    return found
+
+
 def needs(graph: DelegatedGraph, options: CompileOptions) -> list[Need]:
     """What a whole delegate needs beyond the lowest target."""
     found = ops_need(graph.graph.nodes, graph.weights)
     found += [Need(Target.iOS18, f"state {node.name}") for node in graph.states]
     if not graph.inputs:
         found.append(Need(Target.iOS18, "a model without inputs"))
-    if len(options.enumerated_shapes or ()) > 1:
-        found.append(Need(Target.iOS18, "enumerated shapes of several inputs"))
-    return found
+    return found + options_need(options)
 
 
 def choose(found: Iterable[Need], options: CompileOptions) -> Target:

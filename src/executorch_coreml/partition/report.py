@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from torch.fx import Node
 
 from executorch_coreml.compiler.notes import PrecisionNote
-from executorch_coreml.compiler.target import Need, choose, deciding, ops_better, ops_need
+from executorch_coreml.compiler.target import (
+    Need,
+    choose,
+    deciding,
+    ops_better,
+    ops_need,
+    options_need,
+)
 from executorch_coreml.location import Location
 from executorch_coreml.options import CompileOptions, Target
 from executorch_coreml.partition.buffers import Buffer
@@ -58,6 +65,7 @@ class Minimum:
         found = ops_need(nodes, fixed) + [Need(Target.iOS18, f"state {name}") for name in states]
         if not all(_fed(piece, fixed) for piece in pieces):
             found.append(Need(Target.iOS18, "a model without inputs"))
+        found += options_need(options)
         target = choose(found, options)
         return cls(target, deciding(found, target), tuple(ops_better(nodes, target)))
 
