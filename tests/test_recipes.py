@@ -61,15 +61,88 @@ def test_coremltools_enums_and_partitioner_arguments() -> None:
     assert {str(op) for op in partitioner.skipped} == {"aten.gelu.default"}
 
 
-def test_wrong_parameters_and_kinds_are_errors() -> None:
-    with pytest.raises(OptionsError, match=r"no parameters group_size.*it takes compute_unit"):
-        ExportRecipe.get_recipe(CoreMLRecipeType.FP16, group_size=32)
-    with pytest.raises(OptionsError, match="minimum_deployment_target must be one of iOS15"):
-        ExportRecipe.get_recipe(CoreMLRecipeType.FP16, minimum_deployment_target="iOS12")
-    unsupported = set(CoreMLRecipeType) - set(CoreMLRecipeProvider().get_supported_recipes())
-    for kind in unsupported:
-        with pytest.raises(ValueError, match="not supported by 'executorch_coreml'"):
-            ExportRecipe.get_recipe(kind)
+QUANTIZED: dict[Any, tuple[dict[str, Any], Target, float]] = {
+    # Kind -> (parameters, the oldest target, least signal to noise in dB)
+    CoreMLRecipeType.PT2E_INT8_STATIC: ({}, Target.iOS17, 25),
+    CoreMLRecipeType.PT2E_INT8_WEIGHT_ONLY: ({}, Target.iOS16, 35),
+    CoreMLRecipeType.TORCHAO_INT4_WEIGHT_ONLY_PER_CHANNEL: ({}, Target.iOS18, 15),
+    CoreMLRecipeType.TORCHAO_INT4_WEIGHT_ONLY_PER_GROUP: ({"group_size": 16}, Target.iOS18, 15),
+    CoreMLRecipeType.TORCHAO_INT8_WEIGHT_ONLY_PER_CHANNEL: ({}, Target.iOS16, 35),
+    CoreMLRecipeType.TORCHAO_INT8_WEIGHT_ONLY_PER_GROUP: ({}, Target.iOS18, 35),
+    CoreMLRecipeType.CODEBOOK_WEIGHT_ONLY: (
+        {"bits": 4, "block_size": [-1, -1]},
+        Target.iOS16,
+        15,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", QUANTIZED, ids=lambda kind: kind.value)
+def test_a_quantized_recipe_exports_what_the_quantized_model_computes(kind: Any) -> None:
+    given, oldest, least = QUANTIZED[kind]
+    torch.manual_seed(0)
+    eager = torch.nn.Sequential(
+        torch.nn.Linear(128, 256), torch.nn.ReLU(), torch.nn.Linear(256, 128)
+    ).eval()
+    x = randn(3, 128)
+    session = export(eager, [(x,)], ExportRecipe.get_recipe(kind, lower_full_graph=True, **given))
+    pte = bytes(session.get_pte_buffer())
+    (delegate,) = read_pte(memoryview(pte)).delegates
+    half = 2 * sum(weight.numel() for weight in eager.parameters())  # bytes of it all in fp16
+    assert len(delegate.processed) < 0.7 * half
+    assert read(pte).specification_version == oldest
+    (got,) = execute(pte, (x,))
+    signal = eager(x).norm() / (got - eager(x)).norm()
+    assert 20 * signal.log10() > least
+
+    with pytest.raises(OptionsError, match=f"must be {oldest.name} or higher"):
+        ExportRecipe.get_recipe(kind, minimum_deployment_target="iOS15", **given)
+    newer = ExportRecipe.get_recipe(kind, minimum_deployment_target=Target.iOS26, **given)
+    (partitioner,) = newer.lowering_recipe.partitioners
+    assert partitioner.options.minimum_deployment_target is Target.iOS26
+
+
+def test_every_kind_has_a_recipe() -> None:
+    floats = {CoreMLRecipeType.FP32, CoreMLRecipeType.FP16}
+    assert {*QUANTIZED, *floats} == set(CoreMLRecipeType)
+    assert set(CoreMLRecipeProvider().get_supported_recipes()) == set(CoreMLRecipeType)
+
+
+def test_which_layers_are_quantized_is_up_to_the_filter() -> None:
+    def only_last(module: torch.nn.Module, name: str) -> bool:
+        return name == "2"
+
+    eager = model().eval()
+    recipe = ExportRecipe.get_recipe(
+        CoreMLRecipeType.TORCHAO_INT8_WEIGHT_ONLY_PER_CHANNEL, filter_fn=only_last
+    )
+    ops = read(bytes(export(eager, [(X,)], recipe).get_pte_buffer())).program.functions["main"]
+    kinds = [op.type for op in ops.body.operations]
+    assert kinds.count("linear") == 2
+    assert kinds.count("constexpr_affine_dequantize") == 1
+
+
+GROUPS = CoreMLRecipeType.TORCHAO_INT4_WEIGHT_ONLY_PER_GROUP
+CODEBOOK = CoreMLRecipeType.CODEBOOK_WEIGHT_ONLY
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "message"),
+    [
+        (CoreMLRecipeType.FP16, {"group_size": 32}, r"no parameters group_size.*takes compute_"),
+        (CoreMLRecipeType.FP16, {"minimum_deployment_target": "iOS12"}, "must be one of iOS15"),
+        (GROUPS, {"group_size": "32"}, "group_size must be an integer"),
+        (GROUPS, {"group_size": -1}, "group_size must be positive"),
+        (CODEBOOK, {"bits": 3}, "needs block_size"),
+        (CODEBOOK, {}, "needs bits and block_size"),
+        (CODEBOOK, {"bits": 3.0, "block_size": [-1, 16]}, "bits must be an integer"),
+        (CODEBOOK, {"bits": 9, "block_size": [-1, 16]}, "bits must be between 1 and 8"),
+        (CODEBOOK, {"bits": 3, "block_size": 16}, "block_size must be a list"),
+    ],
+)
+def test_wrong_parameters_are_errors(kind: Any, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionsError, match=message):
+        ExportRecipe.get_recipe(kind, **given)
 
 
 def test_the_provider_is_known_and_displaces_nobody() -> None:
