@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Collection, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -20,6 +21,12 @@ def normalise(target: Any) -> Any:
     """
     op = getattr(target, "_op", target)  # an OpOverload has an _op too: a bare C++ function
     return op if isinstance(op, torch._ops.OpOverload) else target
+
+
+@cache
+def _parameters(op: Any) -> dict[str, Any]:
+    """The names in an op's schema, those by position first, and their defaults."""
+    return {argument.name: argument.default_value for argument in op._schema.arguments}
 
 
 class Call:
@@ -48,15 +55,8 @@ class Call:
         )
 
     def _bind(self) -> dict[str, Any]:
-        bound: dict[str, Any] = {}
-        for position, argument in enumerate(self.op._schema.arguments):
-            if position < len(self.node.args) and not argument.kwarg_only:
-                bound[argument.name] = self.node.args[position]
-            elif argument.name in self.node.kwargs:
-                bound[argument.name] = self.node.kwargs[argument.name]
-            else:
-                bound[argument.name] = argument.default_value
-        return bound
+        parameters = _parameters(self.op)
+        return parameters | dict(zip(parameters, self.node.args, strict=False)) | self.node.kwargs
 
     def __getitem__(self, name: str) -> Any:
         return self.args[name]

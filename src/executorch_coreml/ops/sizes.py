@@ -51,6 +51,8 @@ def expression(extent: Extent) -> sympy.Expr:
 
 def fixed_extent(extent: Extent) -> int | None:
     """The extent, torch's or MIL's, if it is known when compiling."""
+    if type(extent) is int:
+        return extent
     if isinstance(extent, (int, np.integer)):
         return int(extent)
     found = expression(extent)
