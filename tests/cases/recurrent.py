@@ -9,7 +9,7 @@ from torch import nn
 
 from case import Case, Reject, randn
 
-SEQUENCE, BATCH_FIRST = randn(5, 2, 3), randn(2, 5, 3)
+SEQUENCE, BATCH_FIRST = randn(3, 2, 3), randn(2, 3, 3)
 CELL, STATE = randn(2, 3), randn(2, 4)
 
 
@@ -25,27 +25,31 @@ class Flat(nn.Module):
         return tuple(torch.utils._pytree.tree_leaves(self.layer(*inputs)))
 
 
-def layers(kind: type[nn.Module]) -> list[Case]:
+VARIANTS: dict[str, tuple[dict[str, Any], torch.Tensor]] = {
+    "plain": ({}, SEQUENCE),
+    "two-layers-both-ways": ({"num_layers": 2, "bidirectional": True}, SEQUENCE),
+    "no-bias": ({"bias": False}, SEQUENCE),
+    "unbatched": ({}, randn(3, 3)),
+    "batch-first": ({"batch_first": True}, BATCH_FIRST),
+}
+
+
+def layers(kind: type[nn.Module], *variants: str) -> list[Case]:
     name = kind.__name__.lower()
-    variants: tuple[tuple[str, dict[str, Any], torch.Tensor], ...] = (
-        ("plain", {}, SEQUENCE),
-        ("no-bias", {"bias": False}, SEQUENCE),
-        ("unbatched", {}, randn(4, 3)),
-        ("batch-first", {"batch_first": True}, BATCH_FIRST),
-        ("two-layers-both-ways", {"num_layers": 2, "bidirectional": True}, SEQUENCE),
-    )
     return [
-        Case(f"{name}-{variant}", Flat(kind, 3, 4, **options), (x,), covers=())
-        for variant, options, x in variants
+        Case(
+            f"{name}-{variant}", Flat(kind, 3, 4, **VARIANTS[variant][0]), VARIANTS[variant][1:], ()
+        )
+        for variant in variants
     ]
 
 
 ROWS: list[Case | Reject] = [
-    *layers(nn.LSTM),
-    *layers(nn.GRU),
-    *layers(nn.RNN),
+    *layers(nn.LSTM, *VARIANTS),
+    *layers(nn.GRU, "plain", "two-layers-both-ways"),
+    *layers(nn.RNN, "plain", "batch-first"),
     Case("lstm-projection", Flat(nn.LSTM, 3, 4, proj_size=2), (SEQUENCE,), covers=()),
-    Case("lstm-long", Flat(nn.LSTM, 3, 4), (randn(20, 1, 3) * 3,), covers=()),
+    Case("lstm-long", Flat(nn.LSTM, 3, 4), (randn(8, 1, 3) * 3,), covers=()),
     Case("rnn-relu", Flat(nn.RNN, 3, 4, nonlinearity="relu"), (SEQUENCE,), covers=()),
     Case("gru-state", Flat(nn.GRU, 3, 4), (SEQUENCE, randn(1, 2, 4)), covers=()),
     Case("lstm-cell", Flat(nn.LSTMCell, 3, 4), (CELL,), covers=()),
