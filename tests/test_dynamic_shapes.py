@@ -23,6 +23,7 @@ from executorch_coreml.errors import OptionsError, UnsupportedOp
 BATCH, TIME = Dim("batch", min=1, max=6), Dim("time", min=4, max=10)
 SIZES = {"batch": (1, 3, 6), "time": (4, 6, 10)}
 BOTH = {0: BATCH, 1: TIME}
+MAX_POOL = (torch.ops.aten.adaptive_max_pool2d.default,)
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,8 @@ ROWS = [
     Row("cnn_width", seeded(nn.Sequential, nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2),
         nn.AvgPool2d(2, 1), nn.GroupNorm(2, 4)),
         picture, ({0: BATCH, 3: 2 * TIME},)),
+    Row("clamp", lambda x, i: (i.clamp(0, x.shape[1] // 2), x.clamp(max=x.shape[0])),
+        reader, (BOTH, {0: BATCH})),
     Row("roll", lambda x: (x.roll(1, 1), x.roll((-2, 5), (0, 1)), x.roll(7)), sequence),
     Row("index", lambda x, i: x[torch.arange(x.shape[0]), i] * 2, reader, (BOTH, {0: BATCH})),
     Row("index_apart", lambda x, i: x[i % x.shape[0], :, i % 4] * 2, reader, (BOTH, {0: BATCH})),
@@ -200,6 +203,37 @@ ROWS = [
     Row("write_step", written(slice(None), slice(1, None, 2)), pair, (BOTH, BOTH)),
     Row("write_one", lambda x, y: torch.select_scatter(x, y[:, 0], 1, -2) * 2, pair, (BOTH, BOTH)),
     Row("write_first", lambda x, y: torch.select_scatter(x, y[:, 0], 1, 0) * 2, pair, (BOTH, BOTH)),
+    Row("cnn_any_size", seeded(nn.Sequential, nn.Conv2d(3, 4, 3), nn.AdaptiveMaxPool2d(1),
+        nn.Flatten(), nn.Linear(4, 2)), picture, ({0: BATCH, 3: 2 * TIME},), MAX_POOL),
+    Row("max_pool_where", lambda x: F.adaptive_max_pool2d(x, 1, return_indices=True),
+        picture, ({0: BATCH, 3: 2 * TIME},), MAX_POOL),
+    Row("pool_fixed", lambda x: (F.adaptive_avg_pool2d(x, 3), F.adaptive_max_pool2d(x, (3, 8))),
+        image, ({0: BATCH},), MAX_POOL),
+    Row("upsample", lambda x: (F.interpolate(x, scale_factor=(2, 3)),
+        F.interpolate(x, scale_factor=2, mode="nearest-exact")), picture,
+        ({0: BATCH, 3: 2 * TIME},)),
+    Row("upsample1d", lambda x: F.interpolate(x, scale_factor=3), sequence),
+    Row("upsample_size", lambda x: F.interpolate(x, size=(16, 3 * x.shape[3]), mode="bilinear",
+        align_corners=True), picture, ({0: BATCH, 3: 2 * TIME},)),
+    Row("bilinear", lambda x: F.interpolate(x, scale_factor=2, mode="bilinear"),
+        picture, ({0: BATCH, 3: 2 * TIME},)),
+    Row("bilinear_like", lambda x: F.interpolate(x[..., ::2, ::2], size=x[..., 1:-1].shape[2:],
+        mode="bilinear"), picture, ({0: BATCH, 3: 2 * TIME},)),
+    Row("linear", lambda x: F.interpolate(x, scale_factor=2, mode="linear"), sequence),
+    Row("trilinear", lambda x: F.interpolate(x[:, :, None], scale_factor=2, mode="trilinear"),
+        picture, ({0: BATCH, 3: 2 * TIME},)),
+    Row("bicubic_fixed", lambda x: F.interpolate(x, size=(5, 12), mode="bicubic"),
+        image, ({0: BATCH},)),
+    Row("trilinear_fixed", lambda x: F.interpolate(x[:, :, None], size=(2, 5, 12),
+        mode="trilinear"), image, ({0: BATCH},)),
+    Row("pad_integers", lambda i: F.pad(i, (1, -2, 2, 1), value=-1) * 2, tokens),
+    Row("pad_crop", lambda x: F.pad(x, (0, 0, -1, 3), value=2.0) * 2, sequence),
+    Row("pad_reflect", lambda x: F.pad(x, (1, 2, 2, 3), mode="reflect") * 2, sequence),
+    Row("pad_reflect_crop", lambda x: F.pad(x, (0, 0, -1, 2), mode="reflect") * 2, sequence),
+    Row("pad_replicate", lambda x: F.pad(x, (1, 2, 9, 12), mode="replicate") * 2, sequence),
+    Row("pad_circular", lambda x: F.pad(x, (1, 2, 3, 4), mode="circular") * 2, sequence),
+    Row("pad_circular_crop", lambda x: (F.pad(x, (0, 0, -1, 2), mode="circular"),
+        F.pad(x, (0, 0, 2, -1), mode="circular") * 2), sequence),
     Row("pad", lambda x: F.pad(x, (1, 1)) * 2, sequence),
 ]  # fmt: skip
 

@@ -241,7 +241,7 @@ def _rolled(mb: Emit, x: Var, axis: int, shift: int, extent: Extent) -> Var:
         return x
     # Cut out of two copies in a row: a part in front of the cut might be empty.
     size = expression(extent)
-    left = Mod(abs(shift), size)  # type: ignore[no-untyped-call]
+    left = Mod(abs(shift), size)
     cut = left if shift < 0 else size - left
     return piece(mb, concat(mb, [x, x], axis), axis, cut, cut + size)
 
