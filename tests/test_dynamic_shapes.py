@@ -20,10 +20,18 @@ from case import FP16, FP32, assert_close, export, flat, lower, randn
 from executorch_coreml import CoreMLBackend, CoreMLPartitioner, Target
 from executorch_coreml.errors import OptionsError, UnsupportedOp
 
+aten = torch.ops.aten
 BATCH, TIME = Dim("batch", min=1, max=6), Dim("time", min=4, max=10)
 SIZES = {"batch": (1, 3, 6), "time": (4, 6, 10)}
 BOTH = {0: BATCH, 1: TIME}
-MAX_POOL = (torch.ops.aten.adaptive_max_pool2d.default,)
+MAX_POOL = (aten.adaptive_max_pool2d.default,)
+
+
+TWO = (aten.hypot, aten.logaddexp, aten.fmax)
+SPECIAL = (
+    *(op.default for op in (*TWO, aten.erfc, aten.angle, aten.signbit)),
+    aten.copysign.Tensor,
+)
 
 
 @dataclass(frozen=True)
@@ -189,9 +197,9 @@ ROWS = [
     Row("scatter_reduce", lambda x, i: (x.scatter_reduce(1, i, x * 3, "amax"),
         x.scatter_reduce(1, i, x, "mean", include_self=False)), places, (BOTH, BOTH)),
     Row("index_reduce", lambda x, i: x.index_reduce(0, i % x.shape[0], x, "amin"),
-        reader, (BOTH, {0: BATCH}), (torch.ops.aten.index_reduce.default,)),
+        reader, (BOTH, {0: BATCH}), (aten.index_reduce.default,)),
     Row("put", lambda x, i: x.put(i, i * 2.0, accumulate=True),
-        reader, (BOTH, {0: BATCH}), (torch.ops.aten.put.default,)),
+        reader, (BOTH, {0: BATCH}), (aten.put.default,)),
     Row("index_put", cached, cache, ({0: BATCH}, BOTH, {0: TIME})),
     Row("index_put_grid", lambda x, i: x.index_put((torch.arange(x.shape[0])[:, None], i[:, :, 0]),
         torch.ones(4), accumulate=True), places, (BOTH, BOTH)),
@@ -219,6 +227,11 @@ ROWS = [
         picture, ({0: BATCH, 3: 2 * TIME},)),
     Row("bilinear_like", lambda x: F.interpolate(x[..., ::2, ::2], size=x[..., 1:-1].shape[2:],
         mode="bilinear"), picture, ({0: BATCH, 3: 2 * TIME},)),
+    Row("shuffle", seeded(nn.Sequential, nn.Conv2d(3, 8, 3, padding=1), nn.PixelShuffle(2),
+        nn.PixelUnshuffle(2), nn.ChannelShuffle(2)), picture, ({0: BATCH, 3: 2 * TIME},)),
+    Row("special", lambda x, y: (torch.hypot(x, y), torch.logaddexp(x, y), torch.copysign(x, y),
+        torch.erfc(x), torch.fmax(x, y[:, :1]), torch.angle(x), torch.signbit(x > 0)), pair,
+        (BOTH, BOTH), SPECIAL),
     Row("linear", lambda x: F.interpolate(x, scale_factor=2, mode="linear"), sequence),
     Row("trilinear", lambda x: F.interpolate(x[:, :, None], scale_factor=2, mode="trilinear"),
         picture, ({0: BATCH, 3: 2 * TIME},)),
@@ -306,7 +319,7 @@ def test_enumerated_shapes_run_and_no_others(shapes: dict[str, list[list[int]]])
 
 
 def test_enumerated_shapes_of_several_inputs_need_ios18() -> None:
-    with pytest.raises(OptionsError, match="need iOS18"):
+    with pytest.raises(OptionsError, match="needs iOS18"):
         enumerated(minimum_deployment_target=Target.iOS17)
 
 
