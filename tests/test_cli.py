@@ -109,7 +109,7 @@ def test_ops_of_a_name_as_json_and_as_a_table() -> None:
         "op": "aten.cdist.default",
         "dtypes": ["float16", "float32"],
         "since": "iOS15",
-        "limits": ["x1 has rank 2 or 3 or 4", "x2 has rank 2 or 3 or 4"],
+        "limits": ["x1 has rank 2 or 3 or 4", "x2 has rank 2 or 3 or 4", "the shapes are fixed"],
         "core": False,
         "kept_whole": True,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from torch.export import Dim
 
 from architectures_small import Adapted, spread
 from case import FP16, FP32, export, lower
-from executorch_coreml import CoreMLBackend, CoreMLPartitioner
+from executorch_coreml import CoreMLBackend, CoreMLPartitioner, Target
 from test_architectures import BOUNDS, assert_equal
 
 BATCH, LENGTH = Dim("batch", min=1, max=6), Dim("length", min=2, max=24)
@@ -55,6 +56,40 @@ class Decoder(nn.Module):
 def decoder_model() -> nn.Module:
     torch.manual_seed(0)
     return Decoder().eval()
+
+
+def llama() -> nn.Module:
+    """Its mask is read by index, from positions: what transformers builds when it is exported."""
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, use_cache=False,
+    )  # fmt: skip
+    model = Adapted(transformers.LlamaForCausalLM(config), "input_ids", "logits").eval()
+    spread(model)
+    return model
+
+
+def bert() -> nn.Module:
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, max_position_embeddings=32,
+    )  # fmt: skip
+    wanted = "last_hidden_state pooler_output"
+    model = Adapted(transformers.BertModel(config), "input_ids attention_mask", wanted).eval()
+    spread(model)
+    return model
+
+
+def text(batch: int, length: int) -> tuple[Tensor]:
+    return (ids(batch, length),)
+
+
+def padded_text(batch: int, length: int) -> tuple[Tensor, Tensor]:
+    """Each text one token shorter than the one before, as far as that goes."""
+    kept = (length - torch.arange(batch)).clamp(min=1)
+    return ids(batch, length), (torch.arange(length) < kept[:, None]).long()
 
 
 def images(batch: int) -> Tensor:
@@ -99,6 +134,22 @@ def test_vit_of_enumerated_batches() -> None:
     with pytest.raises(RuntimeError) as caught:
         loaded.execute((images(3),))
     assert "(1, 3, 32, 32) or (2, 3, 32, 32) or (5, 3, 32, 32)" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize(("make", "inputs"), [(llama, text), (bert, padded_text)])
+def test_transformer_of_any_batch_and_length(make: Callable[[], nn.Module], inputs: Any) -> None:
+    """In fp16 on iOS18 too, where attention is an op of its own."""
+    model, example = make(), inputs(2, 9)
+    program = export(model, example, ({0: BATCH, 1: LENGTH},) * len(example))
+    for (precision, bound), target in zip(BOUNDS, (None, Target.iOS18), strict=True):
+        lowered, partitioner = lower(program, precision, minimum_deployment_target=target)
+        assert partitioner.report.delegates == 1
+        assert not partitioner.report.refused, str(partitioner.report)
+        loaded = method(lowered)
+        for batch, length in ((1, 2), (2, 9), (6, 24), (3, 7), (1, 24), (6, 2)):
+            given = inputs(batch, length)
+            for got, wanted in zip(loaded.execute(given), model(*given), strict=True):
+                assert_equal(got, wanted, bound)
 
 
 @pytest.fixture(scope="module", params=[FP32, FP16], ids=["fp32", "fp16"])

@@ -20,9 +20,18 @@ from case import FP16, FP32, assert_close, export, flat, lower, randn
 from executorch_coreml import CoreMLBackend, CoreMLPartitioner, Target
 from executorch_coreml.errors import OptionsError, UnsupportedOp
 
+aten = torch.ops.aten
 BATCH, TIME = Dim("batch", min=1, max=6), Dim("time", min=4, max=10)
 SIZES = {"batch": (1, 3, 6), "time": (4, 6, 10)}
 BOTH = {0: BATCH, 1: TIME}
+MAX_POOL = (aten.adaptive_max_pool2d.default,)
+
+
+TWO = (aten.hypot, aten.logaddexp, aten.fmax)
+SPECIAL = (
+    *(op.default for op in (*TWO, aten.erfc, aten.angle, aten.signbit)),
+    aten.copysign.Tensor,
+)
 
 
 @dataclass(frozen=True)
@@ -32,12 +41,14 @@ class Row:
     Attributes:
         make: Makes the inputs for a (batch, time).
         axes: Per input, axis -> ``Dim``.
+        beyond_edge: Ops of it that ExecuTorch's edge dialect does not have.
     """
 
     id: str
     fn: Callable[..., Any]
     make: Callable[[int, int], tuple[Tensor, ...]]
     axes: tuple[dict[int, Any], ...] = (BOTH,)
+    beyond_edge: tuple[Any, ...] = ()
 
 
 def seeded(make: Callable[..., nn.Module], *args: Any, **options: Any) -> nn.Module:
@@ -63,6 +74,36 @@ def picture(b: int, t: int) -> tuple[Tensor]:
 
 def tokens(b: int, t: int) -> tuple[Tensor]:
     return (torch.arange(b * t).reshape(b, t) % 7,)
+
+
+def reader(b: int, t: int) -> tuple[Tensor, Tensor]:
+    """x and one index per text, some counted from the end."""
+    return randn(b, t, 4), torch.arange(b) * 3 % t - torch.arange(b) % 2
+
+
+def places(b: int, t: int) -> tuple[Tensor, Tensor]:
+    """x, and an index of the same shape into its time."""
+    return randn(b, t, 4), (torch.arange(b * t * 4).reshape(b, t, 4) * 5) % t
+
+
+def cache(b: int, t: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A cache of 12 steps, what to write there and where."""
+    return randn(b, 12, 4), randn(b, t, 4), torch.arange(t) + 1
+
+
+def cached(x: Tensor, new: Tensor, at: Tensor) -> Tensor:
+    x = x.clone()
+    x[:, at] = new
+    return x * 2
+
+
+def written(*at: Any) -> Callable[[Tensor, Tensor], Tensor]:
+    def fn(x: Tensor, y: Tensor) -> Tensor:
+        x = x.clone()
+        x[at] = y[at] if any(isinstance(one, slice) for one in at) else y
+        return x * 2
+
+    return fn
 
 
 def heads(x: Tensor) -> Tensor:
@@ -136,6 +177,76 @@ ROWS = [
     Row("cnn_width", seeded(nn.Sequential, nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2),
         nn.AvgPool2d(2, 1), nn.GroupNorm(2, 4)),
         picture, ({0: BATCH, 3: 2 * TIME},)),
+    Row("clamp", lambda x, i: (i.clamp(0, x.shape[1] // 2), x.clamp(max=x.shape[0])),
+        reader, (BOTH, {0: BATCH})),
+    Row("roll", lambda x: (x.roll(1, 1), x.roll((-2, 5), (0, 1)), x.roll(7)), sequence),
+    Row("index", lambda x, i: x[torch.arange(x.shape[0]), i] * 2, reader, (BOTH, {0: BATCH})),
+    Row("index_apart", lambda x, i: x[i % x.shape[0], :, i % 4] * 2, reader, (BOTH, {0: BATCH})),
+    Row("index_constant", lambda x: (x[:, torch.tensor([0, -1, 2])], x[:, torch.tensor(-2)] * 2),
+        sequence),
+    Row("index_mask", lambda x: x[torch.arange(x.shape[0])[:, None], torch.arange(x.shape[1])] * 2,
+        sequence),
+    Row("index_select", lambda x, i: x.index_select(1, i % x.shape[1]) * 2,
+        reader, (BOTH, {0: BATCH})),
+    Row("gather", lambda x, i: x.gather(1, i) * 2, places, (BOTH, BOTH)),
+    Row("gather_corner", lambda x, i: x.gather(1, i[:1, :, :2]) * 2, places, (BOTH, BOTH)),
+    Row("scatter", lambda x, i: torch.zeros_like(x).scatter_add(1, i, x), places, (BOTH, BOTH)),
+    Row("scatter_value", lambda x, i: x.scatter(1, i, 2.0) * 2, places, (BOTH, BOTH)),
+    Row("scatter_corner", lambda x, i: x.scatter(1, i[..., :2], x[..., 1:] * 0 + 1) * 2,
+        places, (BOTH, BOTH)),
+    Row("scatter_reduce", lambda x, i: (x.scatter_reduce(1, i, x * 3, "amax"),
+        x.scatter_reduce(1, i, x, "mean", include_self=False)), places, (BOTH, BOTH)),
+    Row("index_reduce", lambda x, i: x.index_reduce(0, i % x.shape[0], x, "amin"),
+        reader, (BOTH, {0: BATCH}), (aten.index_reduce.default,)),
+    Row("put", lambda x, i: x.put(i, i * 2.0, accumulate=True),
+        reader, (BOTH, {0: BATCH}), (aten.put.default,)),
+    Row("index_put", cached, cache, ({0: BATCH}, BOTH, {0: TIME})),
+    Row("index_put_grid", lambda x, i: x.index_put((torch.arange(x.shape[0])[:, None], i[:, :, 0]),
+        torch.ones(4), accumulate=True), places, (BOTH, BOTH)),
+    Row("index_put_mask", lambda x: x.index_put((x[..., 0] > 0,), torch.tensor(3.0)) * 2, sequence),
+    Row("masked_scatter", lambda x, y: x.masked_scatter(x > 0, y), pair, (BOTH, BOTH)),
+    Row("write_inner", written(slice(None), slice(1, -1)), pair, (BOTH, BOTH)),
+    Row("write_front", written(slice(None), slice(0, 3)), pair, (BOTH, BOTH)),
+    Row("write_back", written(slice(None), slice(-3, None)), pair, (BOTH, BOTH)),
+    Row("write_step", written(slice(None), slice(1, None, 2)), pair, (BOTH, BOTH)),
+    Row("write_one", lambda x, y: torch.select_scatter(x, y[:, 0], 1, -2) * 2, pair, (BOTH, BOTH)),
+    Row("write_first", lambda x, y: torch.select_scatter(x, y[:, 0], 1, 0) * 2, pair, (BOTH, BOTH)),
+    Row("cnn_any_size", seeded(nn.Sequential, nn.Conv2d(3, 4, 3), nn.AdaptiveMaxPool2d(1),
+        nn.Flatten(), nn.Linear(4, 2)), picture, ({0: BATCH, 3: 2 * TIME},), MAX_POOL),
+    Row("max_pool_where", lambda x: F.adaptive_max_pool2d(x, 1, return_indices=True),
+        picture, ({0: BATCH, 3: 2 * TIME},), MAX_POOL),
+    Row("pool_fixed", lambda x: (F.adaptive_avg_pool2d(x, 3), F.adaptive_max_pool2d(x, (3, 8))),
+        image, ({0: BATCH},), MAX_POOL),
+    Row("upsample", lambda x: (F.interpolate(x, scale_factor=(2, 3)),
+        F.interpolate(x, scale_factor=2, mode="nearest-exact")), picture,
+        ({0: BATCH, 3: 2 * TIME},)),
+    Row("upsample1d", lambda x: F.interpolate(x, scale_factor=3), sequence),
+    Row("upsample_size", lambda x: F.interpolate(x, size=(16, 3 * x.shape[3]), mode="bilinear",
+        align_corners=True), picture, ({0: BATCH, 3: 2 * TIME},)),
+    Row("bilinear", lambda x: F.interpolate(x, scale_factor=2, mode="bilinear"),
+        picture, ({0: BATCH, 3: 2 * TIME},)),
+    Row("bilinear_like", lambda x: F.interpolate(x[..., ::2, ::2], size=x[..., 1:-1].shape[2:],
+        mode="bilinear"), picture, ({0: BATCH, 3: 2 * TIME},)),
+    Row("shuffle", seeded(nn.Sequential, nn.Conv2d(3, 8, 3, padding=1), nn.PixelShuffle(2),
+        nn.PixelUnshuffle(2), nn.ChannelShuffle(2)), picture, ({0: BATCH, 3: 2 * TIME},)),
+    Row("special", lambda x, y: (torch.hypot(x, y), torch.logaddexp(x, y), torch.copysign(x, y),
+        torch.erfc(x), torch.fmax(x, y[:, :1]), torch.angle(x), torch.signbit(x > 0)), pair,
+        (BOTH, BOTH), SPECIAL),
+    Row("linear", lambda x: F.interpolate(x, scale_factor=2, mode="linear"), sequence),
+    Row("trilinear", lambda x: F.interpolate(x[:, :, None], scale_factor=2, mode="trilinear"),
+        picture, ({0: BATCH, 3: 2 * TIME},)),
+    Row("bicubic_fixed", lambda x: F.interpolate(x, size=(5, 12), mode="bicubic"),
+        image, ({0: BATCH},)),
+    Row("trilinear_fixed", lambda x: F.interpolate(x[:, :, None], size=(2, 5, 12),
+        mode="trilinear"), image, ({0: BATCH},)),
+    Row("pad_integers", lambda i: F.pad(i, (1, -2, 2, 1), value=-1) * 2, tokens),
+    Row("pad_crop", lambda x: F.pad(x, (0, 0, -1, 3), value=2.0) * 2, sequence),
+    Row("pad_reflect", lambda x: F.pad(x, (1, 2, 2, 3), mode="reflect") * 2, sequence),
+    Row("pad_reflect_crop", lambda x: F.pad(x, (0, 0, -1, 2), mode="reflect") * 2, sequence),
+    Row("pad_replicate", lambda x: F.pad(x, (1, 2, 9, 12), mode="replicate") * 2, sequence),
+    Row("pad_circular", lambda x: F.pad(x, (1, 2, 3, 4), mode="circular") * 2, sequence),
+    Row("pad_circular_crop", lambda x: (F.pad(x, (0, 0, -1, 2), mode="circular"),
+        F.pad(x, (0, 0, 2, -1), mode="circular") * 2), sequence),
     Row("pad", lambda x: F.pad(x, (1, 1)) * 2, sequence),
 ]  # fmt: skip
 
@@ -144,7 +255,7 @@ ROWS = [
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
 def test_dynamic(row: Row, precision: Any) -> None:
     program = export(row.fn, row.make(3, 6), row.axes)
-    lowered, partitioner = lower(program, precision)
+    lowered, partitioner = lower(program, precision, row.beyond_edge)
     assert not partitioner.report.refused, str(partitioner.report)
     assert partitioner.report.delegates == 1
     method = Runtime.get().load_program(lowered.buffer).load_method("forward")
@@ -208,7 +319,7 @@ def test_enumerated_shapes_run_and_no_others(shapes: dict[str, list[list[int]]])
 
 
 def test_enumerated_shapes_of_several_inputs_need_ios18() -> None:
-    with pytest.raises(OptionsError, match="need iOS18"):
+    with pytest.raises(OptionsError, match="needs iOS18"):
         enumerated(minimum_deployment_target=Target.iOS17)
 
 

@@ -254,7 +254,7 @@ ROWS: list[Case | Reject] = [
         lambda x, m: x[m].relu(),
         (randn(4), randbool(4)),
         covers=INDEX,
-        reason="dynamic shape",
+        reason="depends on values, which only run time knows",
     ),
     Case(
         "kthvalue",

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch.export import Dim
 
 from case import Case, Reject, randbool, randint, randn
 from cases._moved import moved
@@ -61,13 +60,5 @@ ROWS: list[Case | Reject] = [
         (randn(2, 3), torch.tensor(1.0)),
         covers=CONSTANT,
         reason="value is computed at run time",
-    ),
-    Reject(
-        "dynamic-integers",
-        lambda x: F.pad(x, (1, 1)) + 1,
-        (randint(3, 6),),
-        covers=aten.constant_pad_nd.default,
-        reason="need a fixed shape",
-        dynamic=({1: Dim("n", min=3, max=8)},),
     ),
 ]

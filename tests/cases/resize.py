@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch.export import Dim
 from torch.nn import functional as F
 
 from case import Case, Reject, randn
@@ -107,5 +108,29 @@ ROWS: list[Case | Reject] = [
             ("upsample_linear1d", ([5], False)),
             ("_upsample_bilinear2d_aa", ([3, 4], False)),
         ]
+    ),
+    Reject(
+        "dynamic-antialias",
+        lambda x: aten._upsample_bilinear2d_aa(x, [3, 4], False),
+        (randn(1, 2, 5, 6),),
+        aten._upsample_bilinear2d_aa.default,
+        "needs fixed extents",
+        dynamic=({3: Dim("n", min=3, max=8)},),
+    ),
+    Reject(
+        "dynamic-nearest",
+        lambda x: F.interpolate(x, size=(5, x.shape[3] + 2)),
+        (randn(1, 2, 5, 6),),
+        aten.upsample_nearest2d.vec,
+        "by a whole factor",
+        dynamic=({3: Dim("n", min=3, max=8)},),
+    ),
+    Reject(
+        "dynamic-bilinear",
+        lambda x: F.interpolate(x, (5, x.shape[3] + 2), mode="bilinear", align_corners=True),
+        (randn(1, 2, 5, 6),),
+        aten.upsample_bilinear2d.vec,
+        "without align_corners",
+        dynamic=({3: Dim("n", min=3, max=8)},),
     ),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch.export import Dim
 
 from case import Case, Reject, randbool, randint, randn
 from cases._moved import moved
@@ -233,5 +234,13 @@ ROWS: list[Case | Reject] = [
             ((5, 2, 3), (2, 3), 1, 2, 0),
             ((2, 3, 4), (2, 2), -1, 1, 2),
         )
+    ),
+    Reject(
+        "dynamic-shorter-index",
+        lambda x, i: x.scatter_add(1, i, x[: i.shape[0]] * 2),
+        (randn(6, 4), randint(3, 4, low=0, high=4)),
+        aten.scatter_add.default,
+        "may be shorter than self",
+        dynamic=({}, {0: Dim("n", min=2, max=6)}),
     ),
 ]

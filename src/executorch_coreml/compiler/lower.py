@@ -227,7 +227,7 @@ _NARROW_TYPES = {torch.int8: "int8", torch.uint8: "uint8"}
 
 
 def _verify(emit: Emit, call: Call, result: Any) -> None:
-    """Shape and dtype of what a rule emitted against what PyTorch computed."""
+    """Shape and dtype of what a rule emitted against what PyTorch computed, which it then has."""
     results = result if isinstance(result, tuple) else (result,)
     if len(results) != len(call.outs):
         raise TypeMismatch(
@@ -245,6 +245,7 @@ def _verify(emit: Emit, call: Call, result: Any) -> None:
                 f"{dtype}{list(shape)}",
                 location=str(call.location),
             )
+        emit.shaped(var, shape)
 
 
 def _same_shape(got: Sequence[Any], expected: Sequence[Any]) -> bool:

@@ -16,22 +16,13 @@ from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
 from executorch_coreml.errors import UnsupportedOp
 from executorch_coreml.location import locate
-from executorch_coreml.ops.sizes import INT32_MAX, Extent, expression, fixed_extent, mil_name
+from executorch_coreml.ops.sizes import INT32_MAX, Extent, expression, fixed_extent, mil_extent
 from executorch_coreml.options import Shapes
 
 
 def mil_shape(value: torch.Tensor) -> tuple[Any, ...]:
     """The shape an input is declared with; rank 0 crosses as shape [1]."""
-    return tuple(_mil_extent(extent) for extent in value.shape) or (1,)
-
-
-def _mil_extent(extent: Extent) -> Any:
-    from coremltools.converters.mil.mil.program import Symbol, k_used_symbols
-
-    if (number := fixed_extent(extent)) is not None:
-        return number
-    name = mil_name(extent)
-    return k_used_symbols.get(name) or Symbol(name)
+    return tuple(mil_extent(extent) for extent in value.shape) or (1,)
 
 
 def flexible(node: Node, ranges: Mapping[Any, Any], enumerated: Mapping[str, Shapes]) -> Any | None:

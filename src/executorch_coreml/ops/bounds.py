@@ -43,6 +43,12 @@ def beyond_int32(call: Call) -> str | None:
     return f"its values may reach {reached}, which does not fit int32; Core ML has no int64"
 
 
+def never_negative(node: Node) -> bool:
+    """Whether a tensor of integers is known to hold none below zero."""
+    found = _range(node, {}, 0)
+    return found is not None and found[0] >= 0
+
+
 def _range(value: Any, known: dict[Node, Range], depth: int) -> Range:
     if isinstance(value, (bool, int)):
         return int(value), int(value)
@@ -195,8 +201,11 @@ def _place(call: Call, of: Of) -> Range:
 
 
 def _arange(call: Call, of: Of) -> Range:
-    limits = call.args.get("start", 0), call["end"], call.args.get("step", 1)
-    if not all(isinstance(limit, int) for limit in limits):
+    end = call["end"]
+    end = end.meta["val"] if isinstance(end, Node) else end
+    end = largest(end) if isinstance(end, torch.SymInt) else end
+    limits = call.args.get("start", 0), end, call.args.get("step", 1)
+    if end == INT32_MAX or not all(isinstance(limit, int) for limit in limits):
         return None
     counted = range(*limits)
     return (min(counted[0], counted[-1]), max(counted[0], counted[-1])) if counted else None

@@ -120,11 +120,12 @@ def _order(entry: Entry | Refusal) -> tuple[str, str]:
 
 
 def _entry(rule: Rule, decomposed: Any) -> Entry:
+    limits = rule.limits if rule.dynamic else (*rule.limits, "the shapes are fixed")
     return Entry(
         op=str(rule.op),
         dtypes=tuple(str(d).removeprefix("torch.") for d in sorted(rule.types, key=_width)),
         since=rule.since.name,
-        limits=tuple(limit[:1].lower() + limit[1:] for limit in rule.limits),
+        limits=tuple(limit[:1].lower() + limit[1:] for limit in limits),
         core=torch.Tag.core in rule.op.tags,
         kept_whole=rule.op in decomposed and _may_stay_whole(rule.op),
     )

@@ -323,6 +323,8 @@ def limit(mb: Emit, call: Call, low: float | None, high: float | None) -> Var:
     in_range=True,
 )
 def clamp(mb: Emit, call: Call) -> Var:
+    if any(isinstance(call[name], Node) for name in ("min", "max")):  # a size
+        return clamp_tensor(mb, call)
     return limit(mb, call, call["min"], call["max"])
 
 

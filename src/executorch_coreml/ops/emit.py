@@ -25,7 +25,7 @@ from executorch_coreml.location import locate
 from executorch_coreml.ops.checks import INT32_MAX, INT32_MIN
 from executorch_coreml.ops.narrow import holds, wrap
 from executorch_coreml.ops.rule import NARROW
-from executorch_coreml.ops.sizes import Extent, Sizes
+from executorch_coreml.ops.sizes import Extent, Sizes, dynamic, is_size, mil_extent
 
 Var: TypeAlias = Any  # coremltools.converters.mil.mil.Var, which has no type information
 
@@ -197,6 +197,9 @@ class Emit:
         A narrow integer may have been computed as MIL int8 or uint8; it is an int32 for all who
         do not ask for those types by name.
         """
+        if isinstance(value, Node) and is_size(value):
+            value = self.sizes.scalar(value)
+            return self._size(value, dtype if dtype is not None else "int32")
         if isinstance(dtype, torch.dtype) and _leaves(dtype, value):
             return wrap(self, self.var(value, "int32"), dtype)
         wanted = self.type_of(dtype) if isinstance(dtype, torch.dtype) else dtype
@@ -214,6 +217,10 @@ class Emit:
         if wanted is None:
             raise LoweringError("a number needs a dtype", location=self._where())
         return self.const(np.asarray(value), wanted)
+
+    def _size(self, size: int | Var, dtype: torch.dtype | str) -> Var:
+        wanted = self.type_of(dtype) if isinstance(dtype, torch.dtype) else dtype
+        return self.const(size, wanted) if isinstance(size, int) else self.cast(size, wanted)
 
     def as_made(self, node: Node) -> Var:
         """The value of ``node`` in the float type it was computed in, wide or not."""
@@ -247,6 +254,19 @@ class Emit:
         if x.val is not None:
             return self.const(x.val, dtype)
         return self.op("cast", x=x, dtype=dtype)
+
+    def shaped(self, x: Var, shape: Sequence[Extent]) -> Var:
+        """``x`` with its dynamic extents called what PyTorch calls them; nothing is emitted.
+
+        MIL gives a new symbol to every extent it cannot work out, and coremltools (9.0) takes two
+        symbols for two extents: its ``scatter_along_axis`` refuses data and indices that differ in
+        them.
+        """
+        if dynamic(shape):
+            from coremltools.converters.mil.mil import types
+
+            x._sym_type = types.tensor(x.dtype, tuple(map(mil_extent, shape)))
+        return x
 
     def _weight(self, node: Node, wanted: str | None) -> Var:
         tensor = self._weights[node]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -10,14 +11,18 @@ import numpy as np
 import torch
 from torch.fx import Node
 
+from executorch_coreml.ops.bounds import never_negative
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.checks import only_first_result
 from executorch_coreml.ops.convert import not_zero
 from executorch_coreml.ops.emit import Var, mil_type
 from executorch_coreml.ops.moves import (
+    atleast_1d,
     broadcast,
+    corner,
     fill,
     numeric,
+    of_rank,
     piece,
     reshape,
     take,
@@ -25,6 +30,7 @@ from executorch_coreml.ops.moves import (
 )
 from executorch_coreml.ops.precision import LARGE, keep_fp32
 from executorch_coreml.ops.rule import FLOAT, INT, Family
+from executorch_coreml.ops.sizes import Extent, broadcast_extents, product
 
 if TYPE_CHECKING:
     from executorch_coreml.ops.emit import Emit
@@ -109,22 +115,19 @@ def _largest(mb: Emit, rows: Var, member: Var) -> Var:
     return mb.select(cond=some, a=largest, b=fill(mb, largest.shape, 0, mil_type(rows)))
 
 
-@rules(aten.index_select.default, moves_data=True)
+@rules(aten.index_select.default, moves_data=True, dynamic=True)
 def index_select(mb: Emit, call: Call) -> Var:
-    x, index = mb.var(call["self"]), mb.var(call["index"])
-    x = reshape(mb, x, x.shape or [1])
-    return reshape(mb, take(mb, x, index, call.dim()), call.out.shape)
+    x, index = atleast_1d(mb, mb.var(call["self"])), atleast_1d(mb, mb.var(call["index"]))
+    return of_rank(mb, take(mb, x, index, call.dim()), call.out.dim())
 
 
-@rules(aten.gather.default, moves_data=True)
+@rules(aten.gather.default, moves_data=True, dynamic=True)
 def gather(mb: Emit, call: Call) -> Var:
     x, index, axis = mb.var(call["self"]), mb.var(call["index"]), call.dim()
-    x, index = reshape(mb, x, x.shape or [1]), reshape(mb, index, index.shape or [1])
-    for other, extent in enumerate(index.shape):
-        if other != axis:
-            x = piece(mb, x, other, 0, extent)
+    x = corner(mb, x, call.shape("self"), call.shape("index"), but=axis)
+    x, index = atleast_1d(mb, x), atleast_1d(mb, index)
     result = mb.gather_along_axis(x=numeric(mb, x), indices=index, axis=axis)
-    return reshape(mb, mb.cast(result, mil_type(x)), call.out.shape)
+    return of_rank(mb, mb.cast(result, mil_type(x)), call.out.dim())
 
 
 # -- advanced indexing ---------------------------------------------------------------------------
@@ -147,7 +150,7 @@ class Indexed:
     positions: list[int]
     front: int
     nodes: list[Node]
-    shape: tuple[int, ...]
+    shape: list[Extent]
 
     @classmethod
     def of(cls, call: Call) -> Indexed:
@@ -161,45 +164,64 @@ class Indexed:
             positions=positions,
             front=front,
             nodes=list(given.values()),
-            shape=np.broadcast_shapes(*(tuple(n.meta["val"].shape) for n in given.values())),
+            shape=broadcast_extents(*(node.meta["val"].shape for node in given.values())),
         )
 
-    def merge(self, mb: Emit, x: Var) -> Var:
-        """``x`` with its indexed axes merged into one, at ``front``."""
-        extents = [x.shape[axis] for axis in self.order]
+    def merged(self, shape: Sequence[Extent]) -> list[Extent]:
+        """``shape``, one like x's, with the indexed axes merged into one, at ``front``."""
+        extents = [shape[axis] for axis in self.order]
         stop = self.front + len(self.positions)
-        merged = [*extents[: self.front], prod(extents[self.front : stop]), *extents[stop:]]
-        return reshape(mb, transpose(mb, x, self.order), merged)
+        return [*extents[: self.front], product(extents[self.front : stop]), *extents[stop:]]
 
-    def split(self, mb: Emit, x: Var, shape: tuple[int, ...]) -> Var:
-        """The reverse of :meth:`merge` for a tensor that had ``shape`` before."""
+    def merge(self, mb: Emit, x: Var, shape: Sequence[Extent]) -> Var:
+        """``x``, of ``shape``, with its indexed axes merged."""
+        if len(self.positions) == 1:
+            return x
+        return reshape(mb, transpose(mb, x, self.order), self.merged(shape))
+
+    def split(self, mb: Emit, x: Var, shape: Sequence[Extent]) -> Var:
+        """The reverse of :meth:`merge`."""
+        if len(self.positions) == 1:
+            return x
         x = reshape(mb, x, [shape[axis] for axis in self.order])
         return transpose(mb, x, [int(axis) for axis in np.argsort(self.order)])
 
-    def linear(self, mb: Emit, shape: tuple[int, ...]) -> Any:
+    def linear(self, mb: Emit, shape: Sequence[Extent]) -> Any:
         """Positions along the merged axis, of shape ``self.shape``: an int array or a value."""
         extents = [shape[axis] for axis in self.positions]
-        known = [array for node in self.nodes if (array := mb.array(node)) is not None]
-        strides = [prod(extents[number + 1 :]) for number in range(len(extents))]
-        if len(known) == len(self.nodes):
-            terms = [
-                array % extent * stride
-                for array, extent, stride in zip(known, extents, strides, strict=True)
-            ]
-            return sum(terms[1:], np.asarray(terms[0]))
-        total = None
-        for node, extent, stride in zip(self.nodes, extents, strides, strict=True):
-            term = from_front(mb, mb.var(node), extent)
-            if stride != 1:
-                term = mb.mul(x=term, y=stride)
-            total = term if total is None else mb.add(x=total, y=term)
+        pairs = zip(self.nodes, extents, strict=True)
+        total, *places = (from_front(mb, node, extent) for node, extent in pairs)
+        for place, extent in zip(places, extents[1:], strict=True):
+            total = _place_within(mb, total, mb.sizes.scalar(extent), place)
         return total
 
 
-def from_front(mb: Emit, index: Var, extent: int) -> Var:
-    """Negative indices counted from the front: gather and scatter take none from iOS17 on."""
-    negative = mb.less(x=index, y=0)
-    return mb.select(cond=negative, a=mb.add(x=index, y=extent), b=index)
+def _place_within(mb: Emit, row: Any, extent: Any, place: Any) -> Any:
+    """``row * extent + place``, an int array if all are known."""
+    if isinstance(extent, int) and all(isinstance(part, np.ndarray) for part in (row, place)):
+        return np.asarray(row * extent + place)
+    row, place = value_of(mb, row), value_of(mb, place)
+    return mb.add(x=row if extent == 1 else mb.mul(x=row, y=extent), y=place)
+
+
+def value_of(mb: Emit, index: Any) -> Var:
+    """Of an index that is an int array if it is known when compiling."""
+    return mb.const(index, "int32") if isinstance(index, np.ndarray) else index
+
+
+def from_front(mb: Emit, index: Node, extent: Extent) -> Any:
+    """Negative indices counted from the front: gather and scatter take none from iOS17 on.
+
+    An int array where all is known, else a value.
+    """
+    array, size = mb.array(index), mb.sizes.scalar(extent)
+    if array is not None and (isinstance(size, int) or array.min() >= 0):
+        return np.asarray(array % size) if isinstance(size, int) else array
+    places = mb.var(index)
+    if never_negative(index):
+        return places
+    negative = mb.less(x=places, y=0)
+    return mb.select(cond=negative, a=mb.add(x=places, y=size), b=places)
 
 
 def no_uint8_mask(call: Call) -> str | None:
@@ -208,10 +230,16 @@ def no_uint8_mask(call: Call) -> str | None:
     return "an index is uint8, an old form of a mask; use bool" if torch.uint8 in given else None
 
 
-@rules(aten.index.Tensor, aten._unsafe_index.Tensor, checks=[no_uint8_mask], moves_data=True)
+@rules(
+    aten.index.Tensor,
+    aten._unsafe_index.Tensor,
+    checks=[no_uint8_mask],
+    moves_data=True,
+    dynamic=True,
+)
 def index_tensor(mb: Emit, call: Call) -> Var:
     indexed = Indexed.of(call)
-    x = indexed.merge(mb, mb.var(call["self"]))
+    x = indexed.merge(mb, mb.var(call["self"]), call.shape("self"))
     return take(mb, x, indexed.linear(mb, call.shape("self")), indexed.front)
 
 

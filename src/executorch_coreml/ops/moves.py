@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from executorch_coreml.ops.emit import Var, mil_type
-from executorch_coreml.ops.sizes import Extent, fixed_extent, same
+from executorch_coreml.ops.sizes import Extent, expression, fixed_extent, same
 
 if TYPE_CHECKING:
     from executorch_coreml.ops.emit import Emit
@@ -27,12 +27,22 @@ def reshape(mb: Emit, x: Var, shape: Sequence[Extent]) -> Var:
     if same(x.shape, shape):
         return x
     if any(fixed_extent(extent) is None for extent in shape):
-        return mb.reshape(x=x, shape=mb.sizes.shape(shape))
+        return mb.shaped(mb.reshape(x=x, shape=mb.sizes.shape(shape)), shape)
     if not x.shape:
         return mb.expand_dims(x=x, axes=list(range(len(shape))))
     if shape:
         return mb.reshape(x=x, shape=[int(extent) for extent in shape])
     return mb.squeeze(x=reshape(mb, x, [1]), axes=[0])
+
+
+def atleast_1d(mb: Emit, x: Var) -> Var:
+    """``x``, or a rank-0 ``x`` with an axis, which ops that work along one need."""
+    return x if x.shape else mb.expand_dims(x=x, axes=[0])
+
+
+def of_rank(mb: Emit, x: Var, rank: int) -> Var:
+    """Undoes :func:`atleast_1d` for a result of ``rank``."""
+    return x if len(x.shape) == rank else mb.squeeze(x=x, axes=[0])
 
 
 def transpose(mb: Emit, x: Var, perm: Sequence[int]) -> Var:
@@ -46,7 +56,7 @@ def broadcast(mb: Emit, x: Var, shape: Sequence[Extent]) -> Var:
         x = mb.expand_dims(x=x, axes=list(range(missing)))
     reps = [want if have == 1 else 1 for want, have in zip(shape, x.shape, strict=True)]
     once = all(fixed_extent(rep) == 1 for rep in reps)
-    return x if once else mb.tile(x=x, reps=mb.sizes.vector(reps))
+    return x if once else mb.shaped(mb.tile(x=x, reps=mb.sizes.vector(reps)), shape)
 
 
 def piece(mb: Emit, x: Var, axis: int, start: Extent, stop: Extent, step: int = 1) -> Var:
@@ -63,6 +73,20 @@ def piece(mb: Emit, x: Var, axis: int, start: Extent, stop: Extent, step: int = 
         begin_mask=others,
         end_mask=others,
     )
+
+
+def corner(
+    mb: Emit, x: Var, shape: Sequence[Extent], wanted: Sequence[Extent], but: int | None = None
+) -> Var:
+    """The first ``wanted`` elements of ``x`` along each axis but one.
+
+    Args:
+        shape: PyTorch's shape of ``x``.
+    """
+    for axis, (have, want) in enumerate(zip(shape, wanted, strict=True)):
+        if axis != but and not same([have], [want]):
+            x = piece(mb, x, axis, 0, want)
+    return x
 
 
 def pick(mb: Emit, x: Var, axis: int, index: Extent) -> Var:
@@ -94,13 +118,21 @@ def take(mb: Emit, x: Var, indices: Any, axis: int) -> Var:
     return mb.cast(result, mil_type(x))
 
 
+def clamped(mb: Emit, index: Var, extent: Extent) -> Var:
+    """``index`` moved into [0, extent)."""
+    last = mb.sizes.scalar(expression(extent) - 1)
+    return mb.minimum(x=mb.maximum(x=index, y=0), y=last)
+
+
 def fill(mb: Emit, shape: Sequence[Extent], value: Any, dtype: str) -> Var:
     """A constant of one number, stored once whatever the shape, whose extents may be dynamic.
 
     ``dtype`` is a MIL type.
     """
     scalar = mb.const(value, dtype)
-    return mb.fill(shape=mb.sizes.vector(shape), value=scalar) if shape else scalar
+    if not shape:
+        return scalar
+    return mb.shaped(mb.fill(shape=mb.sizes.vector(shape), value=scalar), shape)
 
 
 def fill_like(mb: Emit, x: Var, value: Any) -> Var:

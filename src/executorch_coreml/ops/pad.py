@@ -14,9 +14,9 @@ import torch
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.checks import constant, one_of
 from executorch_coreml.ops.emit import Var, mil_type
-from executorch_coreml.ops.moves import concat, fill, piece, take
+from executorch_coreml.ops.moves import clamped, concat, fill, piece, take
 from executorch_coreml.ops.rule import Family
-from executorch_coreml.ops.sizes import expression, fixed_extent
+from executorch_coreml.ops.sizes import Extent, expression, fixed_extent
 
 if TYPE_CHECKING:
     from executorch_coreml.ops.emit import Emit
@@ -26,7 +26,6 @@ rules = Family()
 
 Pairs = list[tuple[int, int]]
 
-CONSTANT = (None, "constant")  # the mode of an op that has none, and its name
 _REPEATING = ("reflect", "replicate", "circular")  # MIL has the first two, under the same names
 
 
@@ -41,11 +40,13 @@ def _flat(pairs: Pairs) -> list[int]:
 
 
 def _constant(mb: Emit, call: Call, pairs: Pairs, value: Any) -> Var:
-    x, shape, dtype = mb.var(call["self"]), call.shape("self"), call.out.dtype
+    x, dtype = mb.var(call["self"]), call.out.dtype
+    shape = [expression(extent) for extent in call.shape("self")]
     for axis, (before, after) in enumerate(pairs):
         if min(before, after) < 0:
-            stop = expression(shape[axis]) + min(after, 0)
-            x = piece(mb, x, axis, max(-before, 0), stop)
+            start, stop = max(-before, 0), shape[axis] + min(after, 0)
+            x = piece(mb, x, axis, start, stop)
+            shape[axis] = stop - start
     pairs = [(max(before, 0), max(after, 0)) for before, after in pairs]
     if not any(_flat(pairs)):
         return x
@@ -54,12 +55,13 @@ def _constant(mb: Emit, call: Call, pairs: Pairs, value: Any) -> Var:
         return mb.pad(x=x, pad=_flat(pairs), mode="constant", constant_val=float(number))
     for axis, amounts in enumerate(pairs):
         edges = [
-            [fill(mb, [*x.shape[:axis], amount, *x.shape[axis + 1 :]], number, mil_type(x))]
+            [fill(mb, [*shape[:axis], amount, *shape[axis + 1 :]], number, mil_type(x))]
             if amount
             else []
             for amount in amounts
         ]
         x = concat(mb, [*edges[0], x, *edges[1]], axis)
+        shape[axis] += sum(amounts)
     return x
 
 
@@ -77,32 +79,56 @@ def _sources(extent: int, before: int, after: int, mode: str) -> np.ndarray[Any,
     return places
 
 
-def _repeated(mb: Emit, x: Var, pairs: Pairs, mode: str) -> Var:
+def _computed(mb: Emit, extent: Extent, before: int, after: int, mode: str) -> Var:
+    """The same for an extent that only run time knows, in integer arithmetic."""
+    size = expression(extent)
+    numbers = mb.range_1d(start=0, end=mb.sizes.scalar(size + before + after), step=1)
+    if mode == "circular":
+        first, left = max(-before, 0), size + min(before, 0) + min(after, 0)
+        around = mb.sizes.scalar(left)
+        ahead = mb.add(x=numbers, y=mb.sizes.scalar(left - max(before, 0)))
+        rounds = mb.floor_div(x=ahead, y=around)
+        place = mb.sub(x=ahead, y=mb.mul(x=rounds, y=around))
+        return mb.add(x=place, y=first) if first else place
+    place = mb.sub(x=numbers, y=before)
+    if mode == "replicate":
+        return clamped(mb, place, size)
+    last = mb.sizes.scalar(size - 1)
+    beyond = mb.abs(x=mb.sub(x=last, y=mb.abs(x=place)))
+    return mb.sub(x=last, y=beyond)
+
+
+def _repeated(mb: Emit, call: Call, pairs: Pairs, mode: str) -> Var:
     """Padding with the tensor's own values."""
+    x, shape = mb.var(call["self"]), call.shape("self")
     native = mode != "circular" and mil_type(x).startswith("fp") and not any(_flat(pairs[:-2]))
     if native and all(
-        0 <= amount <= extent
-        for extent, pair in zip(x.shape, pairs, strict=True)
+        amount >= 0 and _reaches(extent, amount, mode)
+        for extent, pair in zip(shape, pairs, strict=True)
         for amount in pair
     ):
         return mb.pad(x=x, pad=_flat(pairs[-2:]), mode=mode)
     for axis, (before, after) in enumerate(pairs):
         if before or after:
-            x = take(mb, x, _sources(x.shape[axis], before, after, mode), axis)
+            fixed = fixed_extent(shape[axis])
+            places = (
+                _computed(mb, shape[axis], before, after, mode)
+                if fixed is None
+                else _sources(fixed, before, after, mode)
+            )
+            x = take(mb, x, places, axis)
     return x
 
 
-def _floats_or_fixed(call: Call) -> str | None:
-    """The padding of a dynamic shape is of floats"""
-    dynamic = any(fixed_extent(extent) is None for extent in call.shape("self"))
-    if not dynamic or (call.out.dtype.is_floating_point and call.args.get("mode") in CONSTANT):
-        return None
-    return "integers, and other than constant padding, need a fixed shape"
+def _reaches(extent: Extent, amount: int, mode: str) -> bool:
+    """Whether the axis is as long as what is added, as it must be where it is mirrored."""
+    fixed = fixed_extent(extent)
+    return not amount or (mode == "reflect" if fixed is None else amount <= fixed)
 
 
 @rules(
     aten.constant_pad_nd.default,
-    checks=[constant("pad"), constant("value"), _floats_or_fixed],
+    checks=[constant("pad"), constant("value")],
     moves_data=True,
     dynamic=True,
 )
@@ -116,7 +142,6 @@ def constant_pad_nd(mb: Emit, call: Call) -> Var:
         constant("pad"),
         constant("value"),
         one_of("mode", "constant", *_REPEATING),
-        _floats_or_fixed,
     ],
     moves_data=True,
     dynamic=True,
@@ -125,7 +150,7 @@ def pad(mb: Emit, call: Call) -> Var:
     pairs = _pairs(call["pad"], call.rank("self"))
     if call["mode"] == "constant":
         return _constant(mb, call, pairs, call["value"] or 0)
-    return _repeated(mb, mb.var(call["self"]), pairs, call["mode"])
+    return _repeated(mb, call, pairs, call["mode"])
 
 
 @rules(
@@ -134,10 +159,11 @@ def pad(mb: Emit, call: Call) -> Var:
     aten.reflection_pad3d.default,
     checks=[constant("padding")],
     moves_data=True,
+    dynamic=True,
 )
 def reflection_pad(mb: Emit, call: Call) -> Var:
     pairs = _pairs(call["padding"], call.rank("self"))
-    return _repeated(mb, mb.var(call["self"]), pairs, "reflect")
+    return _repeated(mb, call, pairs, "reflect")
 
 
 @rules(
@@ -146,7 +172,8 @@ def reflection_pad(mb: Emit, call: Call) -> Var:
     aten.replication_pad3d.default,
     checks=[constant("padding")],
     moves_data=True,
+    dynamic=True,
 )
 def replication_pad(mb: Emit, call: Call) -> Var:
     pairs = _pairs(call["padding"], call.rank("self"))
-    return _repeated(mb, mb.var(call["self"]), pairs, "replicate")
+    return _repeated(mb, call, pairs, "replicate")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,9 @@ from executorch_coreml.ops.axes import along_axis, batched, max_along_axis, unba
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.checks import dtype_of
 from executorch_coreml.ops.emit import Emit, Var, mil_type
+from executorch_coreml.ops.moves import reshape
 from executorch_coreml.ops.rule import FLOAT, INT, Family
-from executorch_coreml.ops.sizes import fixed_extent
+from executorch_coreml.ops.sizes import dynamic, fixed_extent, product
 
 aten = torch.ops.aten
 rules = Family(dynamic=True)
@@ -74,22 +75,20 @@ def _windows(call: Call, spatial: int) -> Windows:
 
 def _placed(call: Call) -> str | None:
     """The spatial extents are fixed if the window positions matter: ceil_mode, dilation, indices"""
-    shape = call.shape("self")[-1 - _spatial(call) :]
-    dynamic = any(fixed_extent(extent) is None for extent in shape)
+    unknown = dynamic(call.shape("self")[-_spatial(call) :])
     dilation = call.args.get("dilation", 1)
     dilated = set(dilation if isinstance(dilation, (list, tuple)) else [dilation]) - {1}
-    if not dynamic or not (call["ceil_mode"] or dilated or call.reads(1)):
+    if not unknown or not (call["ceil_mode"] or dilated or call.reads(1)):
         return None
     return "ceil_mode, dilation and indices need fixed spatial extents"
 
 
 def _adapted(call: Call) -> str | None:
-    """The spatial extents are fixed, or averaged to one"""
+    """The spatial extents are fixed, or pooled to one"""
     spatial = _spatial(call)
-    fixed = all(fixed_extent(extent) is not None for extent in call.shape("self")[-spatial:])
+    fixed = not dynamic(call.shape("self")[-spatial:])
     outs = {fixed_extent(extent) for extent in call.outs[0].shape[-spatial:]}
-    averaged = outs == {1} and isinstance(call.out, torch.Tensor)
-    return None if fixed or averaged else "windows that adapt need fixed spatial extents"
+    return None if fixed or outs == {1} else "windows that adapt need fixed spatial extents"
 
 
 def _spatial(call: Call) -> int:
@@ -129,6 +128,8 @@ def adaptive_max_pool(mb: Emit, call: Call) -> Any:
     x, added = batched(mb, mb.var(call["self"]), spatial)
     outs = tuple(call.outs[0].shape[-spatial:])
     sizes = call.shape("self")[-spatial:]
+    if set(outs) == {1} and (call.reads(1) or dynamic(sizes)):
+        return tuple(unbatched(mb, out, added) for out in _overall(mb, call, x))
     if call.reads(1):
         positions = [_adaptive(size, out) for size, out in zip(sizes, outs, strict=True)]
         return tuple(unbatched(mb, out, added) for out in _max_and_where(mb, x, positions))
@@ -143,6 +144,17 @@ def adaptive_max_pool(mb: Emit, call: Call) -> Any:
     return unbatched(mb, x, added), None
 
 
+def _overall(mb: Emit, call: Call, x: Var) -> tuple[Var, Var]:
+    """The maximum of each channel, and its position; the extents may be dynamic."""
+    shape, spatial = call.shape("self"), _spatial(call)
+    axes = list(range(2, 2 + spatial))
+    largest = mb.reduce_max(x=x, axes=axes, keep_dims=True)
+    batch = (1, *shape)[-2 - spatial : -spatial]
+    flat = reshape(mb, x, [*batch, product(shape[-spatial:])])
+    where = mb.reduce_argmax(x=flat, axis=2, keep_dims=True)
+    return largest, mb.expand_dims(x=where, axes=axes[1:]) if spatial > 1 else where
+
+
 def _max_and_where(mb: Emit, x: Var, positions: list[list[list[int]]]) -> tuple[Var, Var]:
     """(maxima, their positions in the flattened spatial axes), for windows given per axis.
 
@@ -151,8 +163,8 @@ def _max_and_where(mb: Emit, x: Var, positions: list[list[list[int]]]) -> tuple[
     """
     sizes = [int(extent) for extent in x.shape[2:]]
     windows = [
-        [int(np.ravel_multi_index(place, sizes)) for place in product(*window)]
-        for window in product(*positions)
+        [int(np.ravel_multi_index(place, sizes)) for place in itertools.product(*window)]
+        for window in itertools.product(*positions)
     ]
     widest = max(map(len, windows))
     table = np.array([w + w[-1:] * (widest - len(w)) for w in windows], np.int32)

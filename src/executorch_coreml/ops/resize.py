@@ -15,15 +15,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import sympy
 import torch
 
 from executorch_coreml.ops.axes import along_axis
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.emit import Emit, Var
 from executorch_coreml.ops.rule import FLOAT, Family
+from executorch_coreml.ops.sizes import dynamic, expression, fixed_extent
+from executorch_coreml.options import Target
 
 aten = torch.ops.aten
-rules = Family()
+rules = Family(dynamic=True)
 
 Matrix = np.ndarray[Any, Any]
 
@@ -60,6 +63,40 @@ def _matrix(call: Call, axis: int, spatial: int) -> Matrix:
     return np.asarray(along.numpy())
 
 
+def _fixed_image(call: Call) -> str | None:
+    """The extents behind the batch's are fixed"""
+    if not dynamic([*call.shape(_image(call))[1:], *call.out.shape[1:]]):
+        return None
+    return (
+        "interpolating this way needs fixed extents behind the batch's: its weights depend on them"
+    )
+
+
+def _whole_factors(call: Call) -> list[int] | None:
+    """How many times as long each axis gets, where only run time knows how long that is."""
+    factors: list[int] = []
+    sizes = zip(call.shape(_image(call))[2:], call.out.shape[2:], strict=True)
+    for (size, out), scale in zip(sizes, _scales(call, call.out.dim() - 2), strict=True):
+        factor = fixed_extent(sympy.sympify(expression(out)) / expression(size))
+        if factor is None or scale not in (None, factor):
+            return None
+        factors.append(factor)
+    return factors
+
+
+def _spatially_dynamic(call: Call) -> bool:
+    return dynamic([*call.shape(_image(call))[2:], *call.out.shape[2:]])
+
+
+def _grows_whole(call: Call) -> str | None:
+    """Dynamic extents grow by whole factors, on one axis or two"""
+    if not _spatially_dynamic(call):
+        return None
+    if call.out.dim() <= 4 and _whole_factors(call):
+        return None
+    return "dynamic extents are taken along one axis or two, each by a whole factor"
+
+
 # -- nearest -------------------------------------------------------------------------------------
 
 
@@ -77,10 +114,13 @@ def _matrix(call: Call, axis: int, spatial: int) -> Matrix:
     aten._upsample_nearest_exact3d.default,
     aten._upsample_nearest_exact3d.vec,
     types=FLOAT,
+    checks=[_grows_whole],
 )
 def nearest(mb: Emit, call: Call) -> Var:
     x = mb.var(call[_image(call)])
     spatial = len(x.shape) - 2
+    if _spatially_dynamic(call):
+        return _repeated(mb, x, _whole_factors(call) or [])
     picks = [_matrix(call, axis, spatial).argmax(1) for axis in range(spatial)]
     factors = [_factor(indices, int(x.shape[2 + a])) for a, indices in enumerate(picks)]
     if spatial == 2 and all(factors):
@@ -91,6 +131,15 @@ def nearest(mb: Emit, call: Call) -> Var:
         if factors[axis] != 1:
             x = mb.gather(x=x, indices=indices.astype(np.int32), axis=2 + axis)
     return x
+
+
+def _repeated(mb: Emit, x: Var, factors: Sequence[int]) -> Var:
+    """Each element several times in a row, along the last axis or the last two."""
+    if len(factors) == 1:
+        tall = mb.expand_dims(x=x, axes=[2])
+        return mb.squeeze(x=_repeated(mb, tall, [1, *factors]), axes=[2])
+    height, width = factors
+    return mb.upsample_nearest_neighbor(x=x, scale_factor_height=height, scale_factor_width=width)
 
 
 def _factor(indices: Matrix, size: int) -> int:
@@ -114,6 +163,7 @@ def _factor(indices: Matrix, size: int) -> int:
     aten._upsample_bilinear2d_aa.vec,
     aten._upsample_bicubic2d_aa.vec,
     types=FLOAT,
+    checks=[_fixed_image],
 )
 def interpolate(mb: Emit, call: Call) -> Var:
     x = mb.var(call[_image(call)])
@@ -125,12 +175,52 @@ def interpolate(mb: Emit, call: Call) -> Var:
     return x
 
 
-@rules(aten.upsample_bilinear2d.vec, types=FLOAT)
+def _resizes(call: Call) -> bool:
+    """Whether ``resize`` is needed, and does: dynamic extents that decide the scale themselves."""
+    whole = not _spatially_dynamic(call) or _whole_factors(call) is not None
+    return not whole and not call["align_corners"] and _scales(call, 2) == [None, None]
+
+
+def _bilinear_target(call: Call) -> Target:
+    return Target.iOS17 if _resizes(call) else Target.iOS15
+
+
+def _scaled(call: Call) -> str | None:
+    """Dynamic extents grow by whole factors, or to a size, without align_corners"""
+    if not _spatially_dynamic(call) or _whole_factors(call) or _resizes(call):
+        return None
+    return "dynamic extents grow by whole factors, or to a given size without align_corners"
+
+
+def _dynamic_bilinear(mb: Emit, call: Call) -> Var:
+    x, sizes = mb.var(call["input"]), call.out.shape[2:]
+    if _resizes(call):
+        return mb.resize(
+            x=x,
+            shape=mb.sizes.vector(sizes),
+            resized_dims=np.uint32(2),
+            interpolation_mode="LINEAR",
+            sampling_mode="UNALIGN_CORNERS",
+        )
+    height, width = _whole_factors(call) or (1, 1)
+    if (height, width) == (1, 1):
+        return x
+    return mb.upsample_bilinear(
+        x=x,
+        scale_factor_height=height,
+        scale_factor_width=width,
+        align_corners=call["align_corners"],
+    )
+
+
+@rules(aten.upsample_bilinear2d.vec, types=FLOAT, checks=[_scaled], since_of=_bilinear_target)
 def bilinear(mb: Emit, call: Call) -> Var:
     """Core ML's ``resize_bilinear`` works from the extents alone.
 
     PyTorch does too, unless a scale factor is given that they only approximate.
     """
+    if _spatially_dynamic(call):
+        return _dynamic_bilinear(mb, call)
     height, width = (int(extent) for extent in call.out.shape[2:])
     sizes = call.shape(_image(call))[2:]
     corners = call["align_corners"]

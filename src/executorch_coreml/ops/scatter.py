@@ -5,21 +5,25 @@ A bool tensor is written as int32: MIL's scatters take numbers only.
 
 from __future__ import annotations
 
-from math import prod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from executorch_coreml.ops.call import Call
-from executorch_coreml.ops.checks import constant, fits_int32, one_of
+from executorch_coreml.ops.checks import constant, constant_or_size, fits_int32, one_of
 from executorch_coreml.ops.emit import Var, mil_type
-from executorch_coreml.ops.index import Indexed, from_front, no_uint8_mask
+from executorch_coreml.ops.index import Indexed, from_front, no_uint8_mask, value_of
 from executorch_coreml.ops.moves import (
+    atleast_1d,
     broadcast,
+    clamped,
     concat,
+    corner,
     fill,
     numeric,
+    of_rank,
     piece,
     reshape,
     take,
@@ -27,12 +31,21 @@ from executorch_coreml.ops.moves import (
 )
 from executorch_coreml.ops.ranks import MAX_RANK
 from executorch_coreml.ops.rule import FLOAT, INT, Family
+from executorch_coreml.ops.sizes import (
+    Extent,
+    dynamic,
+    expression,
+    fixed_extent,
+    product,
+    same,
+    slice_start,
+)
 
 if TYPE_CHECKING:
     from executorch_coreml.ops.emit import Emit
 
 aten = torch.ops.aten
-rules = Family()
+rules = Family(dynamic=True)
 
 # -- along one axis ------------------------------------------------------------------------------
 
@@ -40,22 +53,34 @@ _MODES = {"sum": "add", "prod": "mul", "amax": "max", "amin": "min", "mean": "ad
 _UFUNCS: dict[str, Any] = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
 
 
-def _along(mb: Emit, data: Var, index: Var, updates: Var, axis: int, mode: str) -> Var:
+def _covers(call: Call) -> str | None:
+    """Beside ``dim``, the index is as long as self, or both are fixed"""
+    pairs = enumerate(zip(call.shape("self"), call.shape("index"), strict=False))
+    others = [pair for axis, pair in pairs if axis != call.dim()]
+    if all(same([one], [other]) or not dynamic([one, other]) for one, other in others):
+        return None
+    return "the index may be shorter than self along a dynamic axis, which may leave nothing over"
+
+
+def _along(mb: Emit, call: Call, data: Var, index: Var, updates: Var, mode: str) -> Var:
     """MIL's scatter_along_axis, for an index that may be shorter than ``data`` elsewhere."""
-    corner = data
-    for other, extent in enumerate(index.shape):
-        if other != axis:
-            corner = piece(mb, corner, other, 0, extent)
-    written = _write(mb, corner, index, updates, axis, mode)
-    for other, extent in enumerate(index.shape):
-        if other == axis or extent == data.shape[other]:
+    axis, shape, wanted = call.dim(), call.shape("self"), _index_shape(call)
+    part = corner(mb, data, shape, wanted, but=axis)
+    written = _write(mb, part, index, updates, axis, mode)
+    for other, extent in enumerate(wanted):
+        if other == axis or same([extent], [shape[other]]):
             continue
-        rest = piece(mb, data, other, extent, data.shape[other])
-        for later in range(other + 1, len(index.shape)):
-            if later != axis:
-                rest = piece(mb, rest, later, 0, index.shape[later])
+        rest = piece(mb, data, other, extent, shape[other])
+        for later in range(other + 1, len(wanted)):
+            if later != axis and not same([wanted[later]], [shape[later]]):
+                rest = piece(mb, rest, later, 0, wanted[later])
         written = concat(mb, [written, rest], other)
     return written
+
+
+def _index_shape(call: Call) -> Sequence[Extent]:
+    """How far the index reaches, of an index_reduce in all of ``source``."""
+    return call.shape("source" if "source" in call.args else "index")
 
 
 def _write(mb: Emit, data: Var, index: Var, updates: Var, axis: int, mode: str) -> Var:
@@ -73,42 +98,48 @@ def _write(mb: Emit, data: Var, index: Var, updates: Var, axis: int, mode: str) 
 def _operands(mb: Emit, call: Call) -> tuple[Var, Var]:
     """(self as numbers, index), of rank 1 at least."""
     x, index = numeric(mb, mb.var(call["self"])), mb.var(call["index"])
-    return reshape(mb, x, x.shape or [1]), reshape(mb, index, index.shape or [1])
+    return atleast_1d(mb, x), atleast_1d(mb, index)
 
 
-def _source(mb: Emit, call: Call, like: Var, index: Var) -> Var:
+def _source(mb: Emit, call: Call, like: Var) -> Var:
     """The part of ``src`` that the index covers."""
     source = mb.cast(mb.var(call["src"]), mil_type(like))
-    source = reshape(mb, source, source.shape or [1])
-    for axis, extent in enumerate(index.shape):
-        source = piece(mb, source, axis, 0, extent)
-    return source
+    return atleast_1d(mb, corner(mb, source, call.shape("src"), call.shape("index")))
+
+
+def _constants(mb: Emit, call: Call, value: Any, like: Var) -> Var:
+    """One number for each place of the index."""
+    return fill(mb, _index_shape(call) or [1], value, mil_type(like))
 
 
 def _result(mb: Emit, call: Call, x: Var) -> Var:
-    return reshape(mb, mb.cast(x, mb.type_of(call.out.dtype)), call.out.shape)
+    return of_rank(mb, mb.cast(x, mb.type_of(call.out.dtype)), call.out.dim())
 
 
-@rules(aten.scatter.src, moves_data=True)
+@rules(aten.scatter.src, checks=[_covers], moves_data=True)
 def scatter_src(mb: Emit, call: Call) -> Var:
     x, index = _operands(mb, call)
-    updates = _source(mb, call, x, index)
-    return _result(mb, call, _along(mb, x, index, updates, call.dim(), "update"))
+    updates = _source(mb, call, x)
+    return _result(mb, call, _along(mb, call, x, index, updates, "update"))
 
 
-@rules(aten.scatter.value, checks=[constant("value"), fits_int32("value")], moves_data=True)
+@rules(
+    aten.scatter.value,
+    checks=[constant("value"), fits_int32("value"), _covers],
+    moves_data=True,
+)
 def scatter_value(mb: Emit, call: Call) -> Var:
     x, index = _operands(mb, call)
     number = torch.full((), call["value"], dtype=call.out.dtype).numpy()
-    updates = fill(mb, index.shape, number, mil_type(x))
-    return _result(mb, call, _along(mb, x, index, updates, call.dim(), "update"))
+    updates = _constants(mb, call, number, x)
+    return _result(mb, call, _along(mb, call, x, index, updates, "update"))
 
 
-@rules(aten.scatter_add.default, types=FLOAT | INT)
+@rules(aten.scatter_add.default, types=FLOAT | INT, checks=[_covers])
 def scatter_add(mb: Emit, call: Call) -> Var:
     x, index = _operands(mb, call)
-    updates = _source(mb, call, x, index)
-    return _result(mb, call, _along(mb, x, index, updates, call.dim(), "add"))
+    updates = _source(mb, call, x)
+    return _result(mb, call, _along(mb, call, x, index, updates, "add"))
 
 
 def _neutral(reduce: str, dtype: torch.dtype) -> float:
@@ -128,22 +159,26 @@ def _float_mean(call: Call) -> str | None:
     return "reduce is 'mean' of integers, which Core ML does not round as PyTorch does"
 
 
-@rules(aten.scatter_reduce.two, types=FLOAT | INT, checks=[one_of("reduce", *_MODES), _float_mean])
+@rules(
+    aten.scatter_reduce.two,
+    types=FLOAT | INT,
+    checks=[one_of("reduce", *_MODES), _float_mean, _covers],
+)
 def scatter_reduce(mb: Emit, call: Call) -> Var:
     x, index = _operands(mb, call)
-    return _reduced(mb, call, x, index, _source(mb, call, x, index))
+    return _reduced(mb, call, x, index, _source(mb, call, x))
 
 
 def _reduced(mb: Emit, call: Call, x: Var, index: Var, updates: Var) -> Var:
-    axis, reduce, dtype = call.dim(), call["reduce"], mil_type(x)
+    reduce = call["reduce"]
     start = x
     if not call["include_self"]:
-        neutral = fill(mb, index.shape, _neutral(reduce, call.out.dtype), dtype)
-        start = _along(mb, x, index, neutral, axis, "update")
-    result = _along(mb, start, index, updates, axis, _MODES[reduce])
+        neutral = _constants(mb, call, _neutral(reduce, call.out.dtype), x)
+        start = _along(mb, call, x, index, neutral, "update")
+    result = _along(mb, call, start, index, updates, _MODES[reduce])
     if reduce == "mean":
-        ones = fill(mb, index.shape, 1, dtype)
-        count = _along(mb, fill(mb, x.shape, 0, dtype), index, ones, axis, "add")
+        none, ones = fill(mb, call.shape("self") or [1], 0, mil_type(x)), _constants(mb, call, 1, x)
+        count = _along(mb, call, none, index, ones, "add")
         count = mb.add(x=count, y=1.0) if call["include_self"] else mb.maximum(x=count, y=1.0)
         result = mb.real_div(x=result, y=count)
     return _result(mb, call, result)
@@ -152,23 +187,25 @@ def _reduced(mb: Emit, call: Call, x: Var, index: Var, updates: Var) -> Var:
 @rules(aten.index_reduce.default, types=FLOAT | INT, checks=[_float_mean])
 def index_reduce(mb: Emit, call: Call) -> Var:
     """scatter_reduce of whole slices: all of one slice go to the same place along the axis."""
-    x, index = _operands(mb, call)
-    source = mb.cast(mb.var(call["source"]), mil_type(x))
-    source, axis = reshape(mb, source, source.shape or [1]), call.dim()
-    along = [-1 if other == axis else 1 for other in range(len(x.shape))]
-    index = broadcast(mb, mb.reshape(x=index, shape=along), source.shape)
-    return _reduced(mb, call, x, from_front(mb, index, x.shape[axis]), source)
+    x = atleast_1d(mb, numeric(mb, mb.var(call["self"])))
+    source = atleast_1d(mb, mb.cast(mb.var(call["source"]), mil_type(x)))
+    axis, shape = call.dim(), call.shape("source") or (1,)
+    extent = (call.shape("self") or (1,))[axis]
+    index = atleast_1d(mb, value_of(mb, from_front(mb, call["index"], extent)))
+    others = [other for other in range(len(shape)) if other != axis]
+    index = mb.expand_dims(x=index, axes=others) if others else index
+    return _reduced(mb, call, x, broadcast(mb, index, shape), source)
 
 
 @rules(aten.put.default, types=FLOAT | INT)
 def put(mb: Emit, call: Call) -> Var:
     """Written into the flattened tensor."""
-    x, count = mb.var(call["self"]), call.meta("self").numel()
-    places = call.meta("index").numel()
-    index = from_front(mb, reshape(mb, mb.var(call["index"]), [places]), count)
+    count, places = product(call.shape("self")), product(call.shape("index"))
+    index = value_of(mb, from_front(mb, call["index"], count))
     updates = reshape(mb, mb.var(call["source"], call.out.dtype), [places])
     mode = "add" if call["accumulate"] else "update"
-    x = reshape(mb, x, [count])
+    x = reshape(mb, mb.var(call["self"]), [count])
+    index = reshape(mb, index, [places])
     x = mb.scatter(data=x, indices=index, updates=updates, axis=0, mode=mode)
     return reshape(mb, x, call.out.shape)
 
@@ -198,9 +235,14 @@ def _selects(call: Call) -> str | None:
     if sum(node is not None for node in call["indices"]) > 1:
         return "a boolean mask is combined with other indices"
     values = call.meta("values")
-    if values.numel() == 1 or values.dim() <= _after_mask(call, position):
+    if _single(call) or values.dim() <= _after_mask(call, position):
         return None
     return "one value for each element that a boolean mask selects: their number is unknown"
+
+
+def _single(call: Call) -> bool:
+    """Whether one value is written everywhere."""
+    return fixed_extent(product(call.shape("values"))) == 1
 
 
 def _values_rank(call: Call) -> str | None:
@@ -227,29 +269,32 @@ def index_put(mb: Emit, call: Call) -> Var:
 def _put_masked(mb: Emit, call: Call, position: int) -> Var:
     x, mask = mb.var(call["self"]), mb.var(call["indices"][position])
     values = mb.var(call["values"])
-    mask = reshape(mb, mask, [1] * position + list(mask.shape) + [1] * _after_mask(call, position))
-    if call.meta("values").numel() == 1:
+    rank, shape = call.rank("self"), call.shape("self")
+    added = [*range(position), *range(rank - _after_mask(call, position), rank)]
+    mask = mb.expand_dims(x=mask, axes=added) if added else mask
+    if _single(call):
         values = reshape(mb, values, [])
     if call["accumulate"]:
         total = mb.add(x=numeric(mb, x), y=numeric(mb, values))
         values = mb.cast(total, mil_type(x))
-    mask, values = broadcast(mb, mask, x.shape), broadcast(mb, values, x.shape)
+    mask, values = broadcast(mb, mask, shape), broadcast(mb, values, shape)
     return mb.select(cond=mask, a=values, b=x)
 
 
 def _put(mb: Emit, call: Call) -> Var:
     indexed, shape = Indexed.of(call), call.shape("self")
-    x = indexed.merge(mb, numeric(mb, mb.var(call["self"])))
-    front, count = indexed.front, prod(indexed.shape)
-    before, after = x.shape[:front], x.shape[front + 1 :]
+    x = indexed.merge(mb, numeric(mb, mb.var(call["self"])), shape)
+    front, count, merged = indexed.front, product(indexed.shape), indexed.merged(shape)
+    before, after = merged[:front], merged[front + 1 :]
     values = mb.cast(mb.var(call["values"]), mil_type(x))
     values = broadcast(mb, values, [*before, *indexed.shape, *after])
-    values = reshape(mb, values, [*before, count, *after])
     linear = indexed.linear(mb, shape)
     if isinstance(linear, np.ndarray):
-        indices = np.broadcast_to(linear, indexed.shape).reshape(-1).astype(np.int32)
-    else:
-        indices = reshape(mb, broadcast(mb, linear, indexed.shape), [count])
+        linear = np.broadcast_to(linear, [int(extent) for extent in indexed.shape])
+    indices = value_of(mb, linear)
+    if len(indexed.shape) != 1:
+        values = reshape(mb, values, [*before, count, *after])
+        indices = reshape(mb, broadcast(mb, indices, indexed.shape), [count])
     mode = "add" if call["accumulate"] else "update"
     x = mb.scatter(data=x, indices=indices, updates=values, axis=front, mode=mode)
     return mb.cast(indexed.split(mb, x, shape), mb.type_of(call.out.dtype))
@@ -258,12 +303,12 @@ def _put(mb: Emit, call: Call) -> Var:
 @rules(aten.masked_scatter.default, moves_data=True)
 def masked_scatter(mb: Emit, call: Call) -> Var:
     """The nth place that the mask selects takes the nth value of ``source``."""
-    shape, count = call.out.shape, call.meta("source").numel()
+    shape, count = call.out.shape, product(call.shape("source"))
     mask = broadcast(mb, mb.var(call["mask"]), shape)
     x, source = broadcast(mb, mb.var(call["self"]), shape), mb.var(call["source"], call.out.dtype)
-    chosen = mb.cast(reshape(mb, mask, [prod(shape)]), "int32")
+    chosen = mb.cast(reshape(mb, mask, [product(shape)]), "int32")
     number = mb.sub(x=mb.cumsum(x=chosen, axis=0), y=1)
-    number = mb.minimum(x=mb.maximum(x=number, y=0), y=count - 1)  # where nothing is selected
+    number = clamped(mb, number, count)  # where nothing is selected
     values = reshape(mb, take(mb, reshape(mb, source, [count]), number, 0), shape)
     return mb.select(cond=mask, a=values, b=x)
 
@@ -271,41 +316,66 @@ def masked_scatter(mb: Emit, call: Call) -> Var:
 # -- slices --------------------------------------------------------------------------------------
 
 
-def _overwrite(mb: Emit, x: Var, source: Var, axis: int, places: range) -> Var:
-    """``x`` with ``source`` at ``places`` along ``axis``."""
-    extent = x.shape[axis]
-    if places.step == 1:
+def _overwrite(mb: Emit, call: Call, source: Var, count: Extent, start: Extent, step: int) -> Var:
+    """``self`` with the ``count`` elements of ``source`` at ``start`` and on along ``dim``."""
+    x, axis = mb.var(call["self"]), call.dim()
+    extent = expression(call.shape("self")[axis])
+    stop = expression(start) + (expression(count) - 1) * step + 1
+    head, tail = fixed_extent(start), fixed_extent(extent - stop)
+    if step == 1 and head is not None and tail is not None:
         parts = [source]
-        if places.start:
-            parts.insert(0, piece(mb, x, axis, 0, places.start))
-        if places.stop < extent:
-            parts.append(piece(mb, x, axis, places.stop, extent))
+        if head:
+            parts.insert(0, piece(mb, x, axis, 0, head))
+        if tail:
+            parts.append(piece(mb, x, axis, stop, extent))
         return concat(mb, parts, axis)
-    order = np.arange(extent)
-    order[list(places)] = extent + np.arange(len(places))
-    return take(mb, concat(mb, [x, source], axis), order, axis)
+    if not dynamic([extent]):
+        order = np.arange(int(extent))
+        places = range(int(start), int(stop), step)
+        order[list(places)] = int(extent) + np.arange(len(places))
+        return take(mb, concat(mb, [x, source], axis), order, axis)
+    return _laid_over(mb, call, source, count, start, step)
+
+
+def _laid_over(mb: Emit, call: Call, source: Var, count: Extent, start: Extent, step: int) -> Var:
+    """The same where a part of ``self`` may turn out empty, which MIL has no tensors for.
+
+    Every element of ``self`` asks for its place in the source, and keeps its value if it has none.
+    """
+    x, axis, shape = mb.var(call["self"]), call.dim(), call.shape("self")
+    numbers = mb.range_1d(start=0, end=mb.sizes.scalar(shape[axis]), step=1)
+    ahead = mb.sub(x=numbers, y=mb.sizes.scalar(start))
+    place = ahead if step == 1 else mb.floor_div(x=mb.maximum(x=ahead, y=0), y=step)
+    inside = clamped(mb, place, count)
+    back = inside if step == 1 else mb.mul(x=inside, y=step)
+    others = [other for other in range(len(shape)) if other != axis]
+    chosen = mb.equal(x=back, y=ahead)
+    chosen = mb.expand_dims(x=chosen, axes=others) if others else chosen
+    values = take(mb, source, inside, axis)
+    return mb.select(cond=broadcast(mb, chosen, shape), a=values, b=x)
 
 
 @rules(
     aten.slice_scatter.default,
-    checks=[constant("start"), constant("end"), constant("step")],
+    checks=[constant_or_size("start"), constant_or_size("end"), constant("step")],
     moves_data=True,
 )
 def slice_scatter(mb: Emit, call: Call) -> Var:
-    x, source, axis = mb.var(call["self"]), mb.var(call["src"], call.out.dtype), call.dim()
-    wanted = slice(call["start"], call["end"], call["step"])
-    return _overwrite(mb, x, source, axis, range(*wanted.indices(x.shape[axis])))
+    axis = call.dim()
+    start = slice_start(call["start"], call.shape("self")[axis])
+    source = mb.var(call["src"], call.out.dtype)
+    return _overwrite(mb, call, source, call.shape("src")[axis], start, call["step"])
 
 
 @rules(aten.select_scatter.default, checks=[constant("index")], moves_data=True)
 def select_scatter(mb: Emit, call: Call) -> Var:
-    x, source, axis = mb.var(call["self"]), mb.var(call["src"], call.out.dtype), call.dim()
-    source = mb.expand_dims(x=source, axes=[axis])
-    index = call["index"] % x.shape[axis]
-    return _overwrite(mb, x, source, axis, range(index, index + 1))
+    axis = call.dim()
+    start = slice_start(call["index"], call.shape("self")[axis])
+    source = mb.expand_dims(x=mb.var(call["src"], call.out.dtype), axes=[axis])
+    return _overwrite(mb, call, source, 1, start, 1)
 
 
-@rules(aten.diagonal_scatter.default, moves_data=True)
+@rules(aten.diagonal_scatter.default, moves_data=True, dynamic=False)
 def diagonal_scatter(mb: Emit, call: Call) -> Var:
     """A mask of the diagonal chooses between old and new values, which are laid over it."""
     x, source = mb.var(call["self"]), mb.var(call["src"], call.out.dtype)

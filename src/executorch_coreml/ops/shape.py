@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from executorch.exir.passes import dim_order_ops_registry  # noqa: F401  (defines dim_order_ops)
+from torch.utils._sympy.functions import Mod
 
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.checks import constant, constant_or_size
@@ -24,7 +25,7 @@ from executorch_coreml.ops.moves import (
 )
 from executorch_coreml.ops.ranks import along, expanded, permuted, reshaped
 from executorch_coreml.ops.rule import Family
-from executorch_coreml.ops.sizes import Extent, expression, fixed_extent, maximum
+from executorch_coreml.ops.sizes import Extent, expression, fixed_extent, product, slice_start
 
 if TYPE_CHECKING:
     from executorch_coreml.ops.emit import Emit
@@ -114,23 +115,15 @@ def expand(mb: Emit, call: Call) -> Var:
 )
 def slice_tensor(mb: Emit, call: Call) -> Var:
     axis, step = call.dim(), call["step"]
-    start = _from_front(call["start"] or 0, call.shape("self")[axis])
+    start = slice_start(call["start"], call.shape("self")[axis])
     stop = start + (expression(call.out.shape[axis]) - 1) * step + 1
     return piece(mb, mb.var(call["self"]), axis, start, stop, step)
-
-
-def _from_front(index: Extent, extent: Extent) -> Extent:
-    """An index that may count from the end, counted from the front, as slices clamp it."""
-    place, end = expression(index), expression(extent)
-    if not fixed_extent(place) or place > 0:
-        return place
-    return maximum(end + place, 0)
 
 
 @rules(aten.narrow_copy.default, checks=[constant("start"), constant("length")], moves_data=True)
 def narrow(mb: Emit, call: Call) -> Var:
     axis = call.dim()
-    start = _from_front(call["start"], call.shape("self")[axis])
+    start = slice_start(call["start"], call.shape("self")[axis])
     return piece(mb, mb.var(call["self"]), axis, start, start + call["length"])
 
 
@@ -143,7 +136,7 @@ def narrow(mb: Emit, call: Call) -> Var:
 )
 def select(mb: Emit, call: Call) -> Var:
     axis = call.dim()
-    place = _from_front(call["index"], call.shape("self")[axis])
+    place = slice_start(call["index"], call.shape("self")[axis])
     return pick(mb, mb.var(call["self"]), axis, place)
 
 
@@ -225,18 +218,32 @@ def flip(mb: Emit, call: Call) -> Var:
     return mb.reverse(x=x, axes=axes) if axes else x
 
 
-@rules(aten.roll.default, checks=[constant("shifts")], moves_data=True, dynamic=False, fewer=along)
+@rules(aten.roll.default, checks=[constant("shifts")], moves_data=True, fewer=along)
 def roll(mb: Emit, call: Call) -> Var:
     x, shifts, dims = mb.var(call["self"]), call["shifts"], call["dims"]
+    shape = call.shape("self")
     if not dims:
-        x, dims = reshape(mb, x, [prod(x.shape)]), [0]
+        shape, dims = (product(shape),), [0]
+        x = reshape(mb, x, shape)
     for shift, dim in zip(shifts, dims, strict=True):
-        axis = dim % len(x.shape)
-        extent = x.shape[axis]
-        cut = -shift % extent
-        if cut:
-            x = concat(mb, [piece(mb, x, axis, cut, extent), piece(mb, x, axis, 0, cut)], axis)
-    return reshape(mb, x, call.out.shape)
+        axis = dim % len(shape)
+        x = _rolled(mb, x, axis, shift, shape[axis])
+    return x if len(shape) == call.out.dim() else reshape(mb, x, call.out.shape)
+
+
+def _rolled(mb: Emit, x: Var, axis: int, shift: int, extent: Extent) -> Var:
+    if (fixed := fixed_extent(extent)) is not None:
+        cut = -shift % fixed
+        if not cut:
+            return x
+        return concat(mb, [piece(mb, x, axis, cut, fixed), piece(mb, x, axis, 0, cut)], axis)
+    if not shift:
+        return x
+    # Cut out of two copies in a row: a part in front of the cut might be empty.
+    size = expression(extent)
+    left = Mod(abs(shift), size)
+    cut = left if shift < 0 else size - left
+    return piece(mb, concat(mb, [x, x], axis), axis, cut, cut + size)
 
 
 @rules(aten.tril.default, checks=[constant("diagonal")], moves_data=True)

@@ -7,8 +7,9 @@ it computes the expression from the shapes of its own inputs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
+from math import prod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -59,6 +60,11 @@ def fixed_extent(extent: Extent) -> int | None:
     return int(found) if isinstance(found, int) or found.is_Integer else None
 
 
+def dynamic(shape: Iterable[Extent]) -> bool:
+    """Whether an extent of a shape is known at run time only."""
+    return any(fixed_extent(extent) is None for extent in shape)
+
+
 def largest(extent: Extent) -> int:
     """The most that an extent can be; one without an upper bound counts as int32's largest."""
     if (number := fixed_extent(extent)) is not None:
@@ -71,9 +77,39 @@ def maximum(*extents: Extent) -> sympy.Expr:
     return Max(*map(expression, extents))  # type: ignore[no-untyped-call]
 
 
-def mil_name(extent: Extent) -> str:
-    """The name of the MIL symbol that stands for a dynamic extent of an input."""
-    return f"{_MIL_PREFIX}{expression(extent)}"
+def slice_start(index: Extent | None, extent: Extent) -> Extent:
+    """An index that may count from the end, counted from the front, as slices clamp it."""
+    place, end = expression(index or 0), expression(extent)
+    if not fixed_extent(place) or place > 0:
+        return place
+    return maximum(end + place, 0)
+
+
+def product(extents: Iterable[Extent]) -> Extent:
+    """The number of elements of a shape, or of a part of it."""
+    return prod(map(expression, extents))
+
+
+def broadcast_extents(*shapes: Sequence[Extent]) -> list[Extent]:
+    """The shape that shapes of PyTorch broadcast to.
+
+    An extent that only run time knows is never 1 beside another one: torch.export decides between
+    the two when it traces.
+    """
+    rank = max(map(len, shapes))
+    padded = [[1] * (rank - len(shape)) + list(shape) for shape in shapes]
+    columns = zip(*padded, strict=True)
+    return [next((e for e in column if fixed_extent(e) != 1), 1) for column in columns]
+
+
+def mil_extent(extent: Extent) -> Any:
+    """An extent of PyTorch's as a number, or as the MIL symbol that is named after it."""
+    from coremltools.converters.mil.mil.program import Symbol, k_used_symbols
+
+    if (number := fixed_extent(extent)) is not None:
+        return number
+    name = f"{_MIL_PREFIX}{expression(extent)}"
+    return k_used_symbols.get(name) or Symbol(name)
 
 
 def same(shape: Sequence[Extent], other: Sequence[Extent]) -> bool:

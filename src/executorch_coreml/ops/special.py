@@ -19,7 +19,7 @@ from executorch_coreml.ops.rule import ANY, FLOAT, INT, Family, Lower
 from executorch_coreml.ops.transcendental import log, log1p, reciprocal
 
 aten = torch.ops.aten
-rules = Family()
+rules = Family(dynamic=True)
 
 Formula: TypeAlias = Callable[[Emit, Var], Var]
 
@@ -261,7 +261,7 @@ def _minus(mb: Emit, x: Var) -> Var:
 def signbit(mb: Emit, call: Call) -> Var:
     x = mb.var(call["self"])
     if mil_type(x) == "bool":
-        return fill(mb, x.shape, False, "bool")
+        return fill(mb, call.out.shape, False, "bool")
     return _minus(mb, x)
 
 
@@ -279,7 +279,7 @@ def angle(mb: Emit, call: Call) -> Var:
     x = mb.var(call["self"], call.out.dtype)
     value = mb.select(
         cond=mb.less(x=x, y=0.0),
-        a=fill(mb, x.shape, math.pi, mil_type(x)),
-        b=fill(mb, x.shape, 0.0, mil_type(x)),
+        a=fill(mb, call.out.shape, math.pi, mil_type(x)),
+        b=fill(mb, call.out.shape, 0.0, mil_type(x)),
     )
     return mb.select(cond=mb.equal(x=x, y=x), a=value, b=x)

@@ -18,6 +18,7 @@ from executorch_coreml.ops.checks import constant
 from executorch_coreml.ops.emit import Var, mil_type
 from executorch_coreml.ops.moves import fill, reshape, take, transpose
 from executorch_coreml.ops.rule import FLOAT, INT, Family
+from executorch_coreml.ops.sizes import product
 
 if TYPE_CHECKING:
     from executorch_coreml.ops.emit import Emit
@@ -143,28 +144,28 @@ def col2im(mb: Emit, call: Call) -> Var:
 # -- pixel and channel shuffles ------------------------------------------------------------------
 
 
-@rules(aten.pixel_shuffle.default, moves_data=True)
+@rules(aten.pixel_shuffle.default, moves_data=True, dynamic=True)
 def pixel_shuffle(mb: Emit, call: Call) -> Var:
     x, factor = mb.var(call["self"]), call["upscale_factor"]
     if len(x.shape) == 4 and mil_type(x).startswith("fp"):
         return mb.pixel_shuffle(x=x, upscale_factor=factor)
-    *lead, channels, height, width = x.shape
-    groups = prod(lead) * channels // factor**2
+    *lead, channels, height, width = call.shape("self")
+    groups = product([*lead, channels // factor**2])
     x = reshape(mb, x, [groups, factor, factor, height, width])
     return reshape(mb, transpose(mb, x, [0, 3, 1, 4, 2]), call.out.shape)
 
 
-@rules(aten.pixel_unshuffle.default, moves_data=True)
+@rules(aten.pixel_unshuffle.default, moves_data=True, dynamic=True)
 def pixel_unshuffle(mb: Emit, call: Call) -> Var:
     x, factor = mb.var(call["self"]), call["downscale_factor"]
-    *lead, height, width = x.shape
-    x = reshape(mb, x, [prod(lead), height // factor, factor, width // factor, factor])
+    *lead, height, width = call.shape("self")
+    x = reshape(mb, x, [product(lead), height // factor, factor, width // factor, factor])
     return reshape(mb, transpose(mb, x, [0, 2, 4, 1, 3]), call.out.shape)
 
 
-@rules(aten.channel_shuffle.default, types=FLOAT | INT, moves_data=True)
+@rules(aten.channel_shuffle.default, types=FLOAT | INT, moves_data=True, dynamic=True)
 def channel_shuffle(mb: Emit, call: Call) -> Var:
     batch, channels, *rest = call.shape("self")
     groups = call["groups"]
-    x = reshape(mb, mb.var(call["self"]), [batch, groups, channels // groups, prod(rest)])
+    x = reshape(mb, mb.var(call["self"]), [batch, groups, channels // groups, product(rest)])
     return reshape(mb, transpose(mb, x, [0, 2, 1, 3]), call.out.shape)
