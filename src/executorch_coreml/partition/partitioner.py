@@ -39,6 +39,7 @@ from executorch_coreml.ops.rule import INT, stays_whole
 from executorch_coreml.ops.sizes import inexpressible, is_size
 from executorch_coreml.options import CompileOptions, Target
 from executorch_coreml.partition.buffers import mutated_buffers
+from executorch_coreml.partition.fold import fold_before_export
 from executorch_coreml.partition.report import Decision, Minimum, Report
 
 Piece = list[Node]
@@ -103,6 +104,12 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
         """What was decided per node the last time :meth:`partition` ran, and once its delegates
         are compiled, the precision decisions."""
         return replace(self._report, precision=tuple(self._notes))
+
+    def transform_for_pre_decomposition(self, exported_program: ExportedProgram) -> ExportedProgram:
+        """Folds batch norms, unless weights or some ops are to stay outside."""
+        if self.skipped or not self.take_over_constant_data:
+            return exported_program
+        return fold_before_export(exported_program, self.options)
 
     def ops_to_not_decompose(
         self, ep: ExportedProgram

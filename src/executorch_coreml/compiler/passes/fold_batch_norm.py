@@ -42,13 +42,13 @@ def fold_batch_norm(graph: DelegatedGraph, options: CompileOptions) -> None:
         if node.op == "call_function" and normalise(node.target) in BATCH_NORMS:
             norm = Call(node)
             conv = norm["input"]
-            if _follows_convolution(norm) and (
-                folded := _folded(graph, Call(conv), norm, options.half)
+            if follows_convolution(norm) and (
+                folded := folded_weights(graph, Call(conv), norm, options.half)
             ):
                 _replace(graph, conv, node, *folded)
 
 
-def _follows_convolution(norm: Call) -> bool:
+def follows_convolution(norm: Call) -> bool:
     conv: Node = norm["input"]
     return (
         conv.op == "call_function"
@@ -64,7 +64,7 @@ def _reads_first(user: Node) -> bool:
     return user.target is operator.getitem and bool(Call(user)["index"] == 0)
 
 
-def _folded(
+def folded_weights(
     graph: DelegatedGraph, conv: Call, norm: Call, half: bool
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
     """(weight, bias) of the folded convolution, or None when it cannot be computed here."""
