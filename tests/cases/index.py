@@ -296,6 +296,18 @@ ROWS: list[Case | Reject] = [
         covers=aten.searchsorted.Tensor,
     ),
     Case(
+        "searchsorted-number-wraps",
+        lambda b: torch.searchsorted(b, -1, right=True) + torch.searchsorted(b, 300),
+        (torch.tensor([1, 2, 50, 250], dtype=torch.uint8),),
+        covers=aten.searchsorted.Scalar,
+    ),
+    Case(
+        "searchsorted-fraction-among-integers",
+        lambda b: torch.searchsorted(b, 2.5) + torch.bucketize(1.5, b),
+        (torch.tensor([1, 2, 3]),),
+        covers=(aten.searchsorted.Scalar, aten.bucketize.Scalar),
+    ),
+    Case(
         "searchsorted-number",
         lambda b: torch.searchsorted(b, 2),
         (torch.tensor([1.0, 2, 2, 4]),),

@@ -316,10 +316,18 @@ def _no_sorter(call: Call) -> str | None:
     return None if call.args.get("sorter") is None else "sorter is not supported; sort beforehand"
 
 
-def _searched_dtypes(call: Call) -> tuple[torch.dtype, torch.dtype]:
-    sequence = call.dtype("boundaries" if "boundaries" in call.args else "sorted_sequence")
+def _sought(call: Call) -> tuple[Any, torch.dtype]:
+    """The value, and the dtype that it and the boundaries are compared in.
+
+    A number takes on the dtype of the boundaries as in ``boundaries + number``: -1 among uint8 is
+    255, and 2.5 among integers makes floats of them.
+    """
+    boundaries = call.dtype("boundaries" if "boundaries" in call.args else "sorted_sequence")
     value = call["self"]
-    return sequence, value.meta["val"].dtype if isinstance(value, Node) else sequence
+    if isinstance(value, Node):
+        return value, torch.promote_types(boundaries, value.meta["val"].dtype)
+    dtype = torch.result_type(torch.empty(1, dtype=boundaries), value)
+    return torch.tensor(value).to(dtype).item(), dtype
 
 
 @rules(
@@ -332,8 +340,9 @@ def _searched_dtypes(call: Call) -> tuple[torch.dtype, torch.dtype]:
 )
 def searchsorted(mb: Emit, call: Call) -> Var:
     """How many boundaries are below each value, which is where it belongs; NaN comes last."""
-    kind = mb.type_of(torch.promote_types(*_searched_dtypes(call)))
-    values = mb.var(call["self"], kind)
+    value, dtype = _sought(call)
+    kind = mb.type_of(dtype)
+    values = mb.var(value, kind)
     boundaries = mb.var(
         call["boundaries" if "boundaries" in call.args else "sorted_sequence"], kind
     )

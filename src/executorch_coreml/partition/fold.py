@@ -61,6 +61,8 @@ def _fold(
     norm = Call(node)
     if not follows_convolution(norm) or isinstance(norm.out, (tuple, list)):
         return False
+    if any(user.op == "output" for user in node.users):
+        return False  # the signature calls outputs by the names of their nodes
     conv = Call(norm["input"])
     bias = conv["bias"] or norm["bias"]
     if not _alone(conv, norm, bias):
@@ -82,6 +84,8 @@ def _copied(program: ExportedProgram) -> tuple[Graph, dict[Node, torch.Tensor], 
     graph = Graph()
     returned = graph.graph_copy(program.graph, copied)
     graph.output(returned).meta = dict(program.graph.output_node().meta)
+    for old, new in copied.items():
+        new.name = old.name  # a copy avoids the names of Python's own functions, as "input"
     nodes = {old.name: new for old, new in copied.items() if old.op == "placeholder"}
     signature = program.graph_signature
     named = signature.inputs_to_parameters | signature.inputs_to_buffers
