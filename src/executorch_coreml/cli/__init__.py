@@ -15,7 +15,7 @@ import click
 from executorch_coreml import __version__
 from executorch_coreml.errors import CoreMLError
 
-COMMANDS = ("finish", "inspect", "ops", "run")
+COMMANDS = ("extract", "finish", "inspect", "ops", "run")
 
 
 class _Commands(click.Group):

@@ -58,10 +58,10 @@ def read(source: str | os.PathLike[str] | Buffer, *, delegate: int = 0) -> Bundl
     if path.suffix == ".mlmodelc" or (path / "model.mil").exists():
         raise PayloadError(f"{path}: compiled models cannot be read", hint=_COMPILED_HINT)
     if path.is_dir():
-        return _read_package(lambda name: _map(path / name), str(path))
+        return _read_package(lambda name: map_file(path / name), str(path))
     if path.suffix == ".mlmodel":
-        return _read_model(_map(path), lambda name: _map(path.parent / name), str(path))
-    return _read_buffer(_map(path), str(path), delegate)
+        return _read_model(map_file(path), lambda name: map_file(path.parent / name), str(path))
+    return _read_buffer(map_file(path), str(path), delegate)
 
 
 def list_delegates(source: str | os.PathLike[str]) -> tuple[Delegate, ...]:
@@ -71,7 +71,7 @@ def list_delegates(source: str | os.PathLike[str]) -> tuple[Delegate, ...]:
         PayloadError: The file cannot be read, or is a damaged ``.pte``.
     """
     path = Path(source)
-    view = memoryview(b"") if path.is_dir() else _map(path)
+    view = memoryview(b"") if path.is_dir() else map_file(path)
     return read_pte(view).delegates if is_pte(view) else ()
 
 
@@ -311,7 +311,7 @@ def _view(data: Buffer) -> memoryview:
     return memoryview(data).toreadonly().cast("B")
 
 
-def _map(path: Path) -> memoryview:
+def map_file(path: Path) -> memoryview:
     """The contents of a file, read as they are touched."""
     try:
         with path.open("rb") as file:
