@@ -89,6 +89,29 @@ def test_int8_at_the_border_moves_the_border() -> None:
     assert torch.equal(execute(lowered.buffer, (x,))[0], Int8()(x))
 
 
+class Pieces(torch.nn.Module):
+    """A constant's pieces are returned, which int8 ones cannot be from a delegate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.tensor([-8, 5, -2], dtype=torch.int8))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        first, _ = self.weight.split((2, 1))
+        return torch.relu(x), first
+
+
+def test_an_op_stays_where_its_only_illegal_result_does() -> None:
+    x = randn(2, 3)
+    lowered, partitioner = lower(export(Pieces(), (x,)))
+    reasons = {decision.location.op: decision.reason for decision in partitioner.report.refused}
+    assert set(reasons) == {"aten.split_with_sizes_copy.default", "getitem"}
+    assert all("leaves the delegate and has dtype int8" in str(each) for each in reasons.values())
+    got = execute(lowered.buffer, (x,))
+    for one, other in zip(got, Pieces()(x), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_an_op_at_an_illegal_border_is_not_kept_whole() -> None:
     """PyTorch decomposes both ops into ones that ExecuTorch has kernels for."""
 
