@@ -74,6 +74,13 @@ ARGUMENTS = [
     Case("celu_alpha", lambda x: F.celu(x, 2.5), (X,), aten.celu.default),
     Case("softplus_beta", lambda x: F.softplus(x, beta=2.5), (X,), aten.softplus.default),
     Case("softplus_beta_wide", lambda x: F.softplus(x, beta=2), (WIDE,), aten.softplus.default),
+    # Of a rank-0 constant, which coremltools computes while the program is built.
+    Case(
+        "softplus_constant",
+        lambda x: x + F.softplus(torch.tensor(1.5), threshold=5),
+        (X,),
+        aten.softplus.default,
+    ),
     Case("softplus_threshold", lambda x: F.softplus(x, threshold=1), (X,), aten.softplus.default),
     Case("softplus_both", lambda x: F.softplus(x, 0.5, 2), (X,), aten.softplus.default),
     Case("softplus_small", F.softplus, (torch.tensor([-9.0, -8.5, -8.0]),), aten.softplus.default,

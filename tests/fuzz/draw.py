@@ -192,7 +192,8 @@ class Draw:
 
     def _no_integer(self, step: Step) -> bool:
         """Whether a float that has no integer becomes one, which C++ leaves undefined."""
-        if step.kwargs.get("dtype") not in INTS:
+        into = self.of(step.args[0]).dtype if "aten.copy." in str(step.op) else None
+        if step.kwargs.get("dtype", into) not in INTS:
             return False
         given = [self.of(arg) for arg in step.args if isinstance(arg, Slot)]
         return any(x.dtype in FLOATS and not (x.abs() < 2.0**31).all() for x in given)

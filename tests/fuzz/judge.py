@@ -75,7 +75,7 @@ def _reference(program: Program, unit: float) -> tuple[list[Any], list[Any]]:
         precise = double.run(inputs)
         make = torch.Generator().manual_seed(0)
         apart = [torch.zeros(x.shape, dtype=DOUBLE) for x in precise]
-        for _ in range(4):
+        for _ in range(8):
             moved = [_moved(x, unit, make) for x in inputs]
             results = double.run(moved)
             if any(not x.dtype.is_floating_point for x in results) and len(double.steps) > 1:

@@ -318,6 +318,7 @@ class Emit:
         name = self.name(op)
         result = getattr(self._builder, op)(name=name, **inputs)
         for var in result if isinstance(result, (tuple, list)) else (result,):
+            _numpy_value(var)
             if self._node is not None:
                 self.origins[var.name] = self._node
         return tuple(result) if isinstance(result, (tuple, list)) else result
@@ -372,6 +373,13 @@ def _float_type(value: Any) -> str | None:
 def _scalar(data: np.ndarray[Any, Any]) -> Any:
     """numpy scalars for rank 0: the builder takes those, not 0-d arrays."""
     return data[()] if data.ndim == 0 else np.ascontiguousarray(data)
+
+
+def _numpy_value(var: Var) -> None:
+    """coremltools (9.0) infers Python's float for exp of a rank-0 constant; its abs and others then
+    look for numpy's attributes."""
+    if isinstance(var.val, float) and not isinstance(var.val, np.generic):
+        var._sym_val.val = NUMPY[mil_type(var)](var.val)
 
 
 def _numpy(tensor: torch.Tensor) -> np.ndarray[Any, Any]:

@@ -263,7 +263,9 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
                 if outside and (reason := _cannot_cross(node, target)):
                     illegal[node] = f"its result leaves the delegate and {reason}"
                     if node.target is operator.getitem:  # goes where its producer goes
-                        illegal[Call(node)["input"]] = f"a result of it leaves the delegate and {reason}"
+                        illegal[Call(node)["input"]] = (
+                            f"a result of it leaves the delegate and {reason}"
+                        )
             if not crossing_in and target < Target.iOS18:
                 reason = "its piece has no inputs, which Core ML takes from iOS18 on"
                 illegal.update(dict.fromkeys(piece, reason))
