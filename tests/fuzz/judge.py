@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from functools import partial
 from typing import Any
 
 import torch
@@ -75,11 +76,11 @@ def _reference(program: Program, unit: float) -> tuple[list[Any], list[Any]]:
         precise = double.run(inputs)
         make = torch.Generator().manual_seed(0)
         apart = [torch.zeros(x.shape, dtype=DOUBLE) for x in precise]
-        for _ in range(8):
+        for trial in range(5):
             moved = [_moved(x, unit, make) for x in inputs]
             results = double.run(moved)
             if any(not x.dtype.is_floating_point for x in results) and len(double.steps) > 1:
-                shaken = double.run(moved, lambda x: _shaken(x, unit, make))
+                shaken = double.run(moved, partial(_shaken, unit=unit, make=make, zero=not trial))
                 results = [
                     x if x.dtype.is_floating_point else y
                     for x, y in zip(results, shaken, strict=True)
@@ -100,11 +101,14 @@ def _moved(x: torch.Tensor, unit: float, make: torch.Generator) -> torch.Tensor:
     return x * (1 + unit * torch.randint(-1, 2, x.shape, generator=make))
 
 
-def _shaken(x: torch.Tensor, unit: float, make: torch.Generator) -> torch.Tensor:
-    """Moved by a rounding of the largest value: whether a sum that cancels is zero is chance."""
+def _shaken(x: torch.Tensor, unit: float, make: torch.Generator, zero: bool) -> torch.Tensor:
+    """Moved by a rounding of the largest value, or to zero from as near: whether a sum that cancels
+    is zero is chance."""
     if not x.dtype.is_floating_point:
         return x
     largest = x[x.isfinite()].abs().max() if x.isfinite().any() else 0.0
+    if zero:
+        return torch.where(x.abs() <= unit * largest, 0.0, x)
     return x + unit * largest * torch.randint(-1, 2, x.shape, generator=make)
 
 
