@@ -21,6 +21,12 @@ The tolerances are tighter than the suite's own (0.1 and 4 %): 1e-4 in float32, 
 absolute and relative. In fp16 the inputs are first rounded to fp16, because `round` or `argmax` of
 another input has another answer. Seeds are fixed; `--suite-seed` chooses others.
 
+The int8 flow computes in float32 and is judged against the quantized program in PyTorch, give or
+take one step of the output's scale. PyTorch quantizes by multiplying with the reciprocal of the
+scale, Core ML by dividing by the scale: a value half way between two integers may become either,
+and an LSTM carries that on from step to step. With a division in its place PyTorch gives what the
+delegate gives, to the last bit, in the LSTM cases of which that was tried.
+
 The *existing* column is ExecuTorch 1.5.1's own Core ML backend on Linux, where its programs can be
 lowered but not run, so its answers are not judged.
 """
