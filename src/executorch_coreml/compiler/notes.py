@@ -1,7 +1,7 @@
 """Precision decisions on their way from the compiler back to the partitioner's report.
 
 ExecuTorch calls the partitioner and the compiler apart, with the graph as all they share: the
-partitioner leaves its list in the metadata of the nodes it tags, which a delegate's nodes inherit.
+partitioner leaves its notes in the metadata of the nodes it tags, which a delegate's nodes inherit.
 """
 
 from __future__ import annotations

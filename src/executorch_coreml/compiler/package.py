@@ -252,8 +252,9 @@ def _serialised(
         except Exception as cause:
             raise PackageError(
                 f"the program could not be serialised: {cause}",
-                hint="leave out pass_names to see whether a pass is the cause"
-                if names
+                hint="leave out pass_names and op_linear_quantizer_config to see whether one of "
+                "them is the cause"
+                if names or options.op_linear_quantizer_config is not None
                 else "this is a bug in executorch-coreml; please report it with the model",
             ) from cause
     if changed:

@@ -144,29 +144,29 @@ class _Row:
     parameters: tuple[str, ...] = ()
 
 
+def _torchao_row(quantize: Quantize, oldest: Target, *parameters: str) -> _Row:
+    return _Row(quantize=quantize, oldest=oldest, parameters=(*parameters, "filter_fn"))
+
+
 _ROWS: Mapping[RecipeType, _Row] = {
     CoreMLRecipeType.FP32: _Row(ComputePrecision.FLOAT32),
     CoreMLRecipeType.FP16: _Row(),
     CoreMLRecipeType.PT2E_INT8_STATIC: _Row(quantize=_pt2e("quint8"), oldest=Target.iOS17),
     CoreMLRecipeType.PT2E_INT8_WEIGHT_ONLY: _Row(quantize=_pt2e("float32"), oldest=Target.iOS16),
-    CoreMLRecipeType.TORCHAO_INT4_WEIGHT_ONLY_PER_CHANNEL: _Row(
-        quantize=_per_channel("int4"), oldest=Target.iOS18, parameters=("filter_fn",)
+    CoreMLRecipeType.TORCHAO_INT4_WEIGHT_ONLY_PER_CHANNEL: _torchao_row(
+        _per_channel("int4"), Target.iOS18
     ),
-    CoreMLRecipeType.TORCHAO_INT4_WEIGHT_ONLY_PER_GROUP: _Row(
-        quantize=_per_group("int4"),
-        oldest=Target.iOS18,
-        parameters=("group_size", "filter_fn"),
+    CoreMLRecipeType.TORCHAO_INT4_WEIGHT_ONLY_PER_GROUP: _torchao_row(
+        _per_group("int4"), Target.iOS18, "group_size"
     ),
-    CoreMLRecipeType.TORCHAO_INT8_WEIGHT_ONLY_PER_CHANNEL: _Row(
-        quantize=_per_channel("int8"), oldest=Target.iOS16, parameters=("filter_fn",)
+    CoreMLRecipeType.TORCHAO_INT8_WEIGHT_ONLY_PER_CHANNEL: _torchao_row(
+        _per_channel("int8"), Target.iOS16
     ),
-    CoreMLRecipeType.TORCHAO_INT8_WEIGHT_ONLY_PER_GROUP: _Row(
-        quantize=_per_group("int8"),
-        oldest=Target.iOS18,
-        parameters=("group_size", "filter_fn"),
+    CoreMLRecipeType.TORCHAO_INT8_WEIGHT_ONLY_PER_GROUP: _torchao_row(
+        _per_group("int8"), Target.iOS18, "group_size"
     ),
-    CoreMLRecipeType.CODEBOOK_WEIGHT_ONLY: _Row(
-        quantize=_codebook, oldest=Target.iOS16, parameters=("bits", "block_size", "filter_fn")
+    CoreMLRecipeType.CODEBOOK_WEIGHT_ONLY: _torchao_row(
+        _codebook, Target.iOS16, "bits", "block_size"
     ),
 }
 
