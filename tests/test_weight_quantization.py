@@ -13,7 +13,7 @@ from case import FP16, FP32, execute, export, lower, partitioned, randint, randn
 from executorch_coreml import ComputePrecision, CoreMLBackend, Model, Target
 from executorch_coreml.compiler import payload
 from executorch_coreml.compiler.quiet import quiet_coremltools
-from executorch_coreml.errors import OptionsError
+from executorch_coreml.errors import OptionsError, PackageError
 from executorch_coreml.mil.bundle import read
 from executorch_coreml.mil.pte import read_pte
 
@@ -179,3 +179,9 @@ def test_a_target_that_lacks_the_form_is_an_error_that_says_which_has_it(
     with pytest.raises(OptionsError, match=message) as caught:
         partitioned(program, **options)
     assert "set minimum_deployment_target to" in str(caught.value)
+
+
+def test_blocks_that_fit_no_weight_name_the_option() -> None:
+    blocks = {"granularity": "per_block", "block_size": [1, 8], "weight_threshold": 500}
+    with pytest.raises(PackageError, match=r"op_linear_quantizer_config to see whether"):
+        lower(export(Layers(), (TOKENS,)), FP32, op_linear_quantizer_config=blocks)
