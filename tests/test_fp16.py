@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from executorch_coreml.ops.emit import SENTINEL_FP16, fits_fp16, to_fp16
+from executorch_coreml.ops.half import SENTINEL_FP16, fits_fp16, to_fp16
 
 
 def around_every_fp16() -> np.ndarray:

@@ -23,6 +23,7 @@ from executorch.exir.backend.compile_spec_schema import CompileSpec
 
 from executorch_coreml import options
 from executorch_coreml.compiler.apple import require_compiler
+from executorch_coreml.compiler.collector import collector_paused
 from executorch_coreml.compiler.target import options_need
 from executorch_coreml.errors import CompileError, OptionsError
 from executorch_coreml.options import (
@@ -208,6 +209,7 @@ class CoreMLBackend(BackendDetails):  # type: ignore[misc]
         return super().copy_exported_program_for_preprocess(edge_program, compile_specs)
 
     @staticmethod
+    @collector_paused()
     def preprocess(
         edge_program: ExportedProgram, compile_specs: list[CompileSpec]
     ) -> PreprocessResult:

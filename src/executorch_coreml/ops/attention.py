@@ -18,7 +18,8 @@ import torch
 from executorch_coreml.errors import UnsupportedOp
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.checks import one_of
-from executorch_coreml.ops.emit import FP16_MAX, SENTINEL, SENTINEL_FP16, Emit, Var, mil_type
+from executorch_coreml.ops.emit import Emit, Var, mil_type
+from executorch_coreml.ops.half import FP16_MAX, SENTINEL, SENTINEL_FP16
 from executorch_coreml.ops.moves import reshape
 from executorch_coreml.ops.rule import BOOL, FLOAT, Family
 from executorch_coreml.ops.sizes import fixed_extent, same

@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 
 from executorch_coreml.errors import LoweringError
-from executorch_coreml.ops.emit import FP16_MAX, Emit, Var
+from executorch_coreml.ops.emit import Emit, Var
+from executorch_coreml.ops.half import FP16_MAX
 from executorch_coreml.options import Target
 
 Array = np.ndarray[Any, Any]

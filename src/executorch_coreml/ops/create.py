@@ -11,7 +11,8 @@ from torch.fx import Node
 
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.checks import constant, constant_or_size, fits_int32
-from executorch_coreml.ops.emit import Var, fits_fp16
+from executorch_coreml.ops.emit import Var
+from executorch_coreml.ops.half import fits_fp16
 from executorch_coreml.ops.moves import fill
 from executorch_coreml.ops.rule import INT, Family
 from executorch_coreml.ops.sizes import fixed_extent

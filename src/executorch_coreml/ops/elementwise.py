@@ -11,7 +11,8 @@ from torch.fx import Node
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.checks import fits_int32
 from executorch_coreml.ops.convert import truth
-from executorch_coreml.ops.emit import FP16_MAX, Emit, Var, mil_type
+from executorch_coreml.ops.emit import Emit, Var, mil_type
+from executorch_coreml.ops.half import FP16_MAX
 from executorch_coreml.ops.moves import broadcast, fill, numeric
 from executorch_coreml.ops.narrow import exactly
 from executorch_coreml.ops.precision import (

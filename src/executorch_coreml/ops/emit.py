@@ -23,6 +23,7 @@ from executorch_coreml.compiler.pool import Pool
 from executorch_coreml.errors import LoweringError, UnsupportedOp
 from executorch_coreml.location import locate
 from executorch_coreml.ops.checks import INT32_MAX, INT32_MIN
+from executorch_coreml.ops.half import to_fp16
 from executorch_coreml.ops.narrow import holds, wrap
 from executorch_coreml.ops.rule import NARROW
 from executorch_coreml.ops.sizes import Extent, Sizes, dynamic, is_size, mil_extent
@@ -38,65 +39,12 @@ NUMPY = {
     "bool": np.bool_,
 }
 
-FP16_MAX = 65504.0
-FP16_TINY = 2.0**-24  # smallest positive fp16 value
-# Values this large are "minus infinity, but finite" masks (finfo(float32).min and the like). In
-# fp16 they become a value that swamps any score and still survives adding one: -65504 would not.
-SENTINEL = 1e30
-SENTINEL_FP16 = 40000.0
-
 
 def mil_type(var: Var) -> str:
     """``"fp16"``, ``"fp32"``, ``"int32"``, ``"bool"``, ... of a MIL value."""
     from coremltools.converters.mil.mil import types
 
     return str(types.builtin_to_string(var.dtype))
-
-
-def to_fp16(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Rounds to fp16; mask sentinels become ±40000, which fp16 can hold.
-
-    Other finite values beyond fp16's range become infinite: callers that may meet them ask
-    :func:`fits_fp16` first and compute in fp32 instead.
-    """
-    array = np.asarray(array)
-    # Nearly all weights are known to hold no sentinel without further copies of them.
-    floats = array.dtype.kind == "f" and array.size  # integers and truth values are far from it
-    if floats and not _largest(array) < SENTINEL:  # NaN: look closer
-        sentinel = np.isfinite(array) & (np.abs(array) >= SENTINEL)
-        array = np.where(sentinel, np.copysign(SENTINEL_FP16, array), array)
-    elif floats and _is_torchs(array):
-        # The same bits in a seventh of numpy's time; of NaN, which got no further than here, torch
-        # does not keep every bit.
-        rounded = np.empty(array.shape, np.float16)
-        torch.from_numpy(rounded).copy_(torch.from_numpy(array))
-        return rounded
-    with np.errstate(over="ignore"):
-        return array.astype(np.float16)
-
-
-def fits_fp16(value: Any) -> bool:
-    """Whether fp16 can stand for the values: no overflow, except for mask sentinels."""
-    array = np.asarray(value)
-    # Nearly all weights are known to fit without copies of them. NaN compares as False.
-    if not array.size or (array.dtype.kind == "f" and _largest(array) <= FP16_MAX):
-        return True
-    size = np.abs(array.astype(np.float64))
-    return not bool(((size > FP16_MAX) & (size < SENTINEL)).any())
-
-
-def _largest(array: np.ndarray[Any, Any]) -> float:
-    """The largest magnitude in an array of floats, NaN if one of them is."""
-    if not _is_torchs(array):
-        return float(max(array.max(), -array.min()))
-    low, high = torch.aminmax(torch.from_numpy(array))  # one pass
-    return max(float(high), -float(low))
-
-
-def _is_torchs(array: np.ndarray[Any, Any]) -> bool:
-    """Whether torch can work on a float32 array in place, in far less time than numpy."""
-    forward = array.flags.writeable and all(stride >= 0 for stride in array.strides)
-    return array.dtype == np.float32 and forward
 
 
 class Emit:
@@ -161,7 +109,9 @@ class Emit:
 
     def name(self, suffix: str) -> str:
         """A name that no other value has: ``<node>__<suffix>``."""
-        base = f"{self._node.name}__{suffix}" if self._node is not None else f"border__{suffix}"
+        return self._free(f"{self._node.name if self._node is not None else 'border'}__{suffix}")
+
+    def _free(self, base: str) -> str:
         name, count = base, 1
         while name in self._names:
             count += 1
@@ -315,6 +265,7 @@ class Emit:
         floats = next((t for v in inputs.values() if (t := _float_type(v))), None)
         if floats is not None:
             inputs = {name: self._floats(value, floats) for name, value in inputs.items()}
+        inputs = {name: self._argument(name, value) for name, value in inputs.items()}
         name = self.name(op)
         result = getattr(self._builder, op)(name=name, **inputs)
         for var in result if isinstance(result, (tuple, list)) else (result,):
@@ -328,6 +279,14 @@ class Emit:
         if isinstance(value, float) or (isinstance(value, np.ndarray) and value.dtype.kind == "f"):
             return _scalar(self._convert(np.asarray(value), mil))
         return value
+
+    def _argument(self, name: str, value: Any) -> Any:
+        """Axes, flags and other small arguments become one constant for all ops with equal ones."""
+        items = value if isinstance(value, (list, tuple)) else (value,)
+        if not items or not all(isinstance(item, (bool, int, str, np.generic)) for item in items):
+            return value
+        key = (type(value), *((type(item), np.asarray(item).tobytes()) for item in items))
+        return self.once(key, lambda: self._builder.const(val=value, name=self._free(name)))
 
     def rename(self, var: Var, name: str) -> None:
         """Gives the final value of a node the node's own name."""

@@ -11,7 +11,8 @@ import torch
 
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.checks import one_of, only_first_result
-from executorch_coreml.ops.emit import FP16_MAX, Emit, Var, mil_type
+from executorch_coreml.ops.emit import Emit, Var, mil_type
+from executorch_coreml.ops.half import FP16_MAX
 from executorch_coreml.ops.moves import reshape
 from executorch_coreml.ops.precision import keep_fp32
 from executorch_coreml.ops.ranks import last

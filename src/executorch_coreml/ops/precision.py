@@ -15,15 +15,8 @@ import torch
 from torch.fx import Node
 
 from executorch_coreml.ops.call import Call
-from executorch_coreml.ops.emit import (
-    FP16_MAX,
-    FP16_TINY,
-    SENTINEL,
-    SENTINEL_FP16,
-    Emit,
-    Var,
-    fits_fp16,
-)
+from executorch_coreml.ops.emit import Emit, Var
+from executorch_coreml.ops.half import FP16_MAX, FP16_TINY, SENTINEL, SENTINEL_FP16, fits_fp16
 from executorch_coreml.ops.rule import INT
 
 BEYOND_FP16 = INT - {torch.int8, torch.uint8}  # fp16 has all integers up to 2048

@@ -10,7 +10,8 @@ from torch.fx import Node
 
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.convert import not_zero, truth
-from executorch_coreml.ops.emit import FP16_MAX, Emit, Var, mil_type
+from executorch_coreml.ops.emit import Emit, Var, mil_type
+from executorch_coreml.ops.half import FP16_MAX
 from executorch_coreml.ops.moves import reshape
 from executorch_coreml.ops.precision import LARGE, compute_type, keep_fp32, result
 from executorch_coreml.ops.ranks import along

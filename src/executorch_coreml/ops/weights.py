@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from executorch_coreml.ops.call import Call
-from executorch_coreml.ops.emit import FP16_TINY, Emit, Var, fits_fp16, mil_type
+from executorch_coreml.ops.emit import Emit, Var, mil_type
+from executorch_coreml.ops.half import FP16_TINY, fits_fp16
 
 
 def layer_type(mb: Emit, call: Call, *names: str) -> str:

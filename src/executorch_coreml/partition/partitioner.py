@@ -11,7 +11,6 @@ import operator
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import torch
@@ -21,10 +20,9 @@ from executorch.exir.backend.utils import tag_constant_data
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
 from torch.fx import Node
-from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
-from torch.fx.passes.operator_support import create_op_support
 
 from executorch_coreml.compiler.backend import MARKER, CoreMLBackend, claim_name, supported
+from executorch_coreml.compiler.collector import collector_paused
 from executorch_coreml.compiler.lower import border_type
 from executorch_coreml.compiler.notes import PrecisionNotes
 from executorch_coreml.compiler.passes.fold_quantized import computed_now
@@ -40,9 +38,9 @@ from executorch_coreml.ops.sizes import inexpressible, is_size
 from executorch_coreml.options import CompileOptions, Target
 from executorch_coreml.partition.buffers import mutated_buffers
 from executorch_coreml.partition.fold import fold_before_export
+from executorch_coreml.partition.pieces import Piece, computing, pieces_of
 from executorch_coreml.partition.report import Decision, Minimum, Report
 
-Piece = list[Node]
 _WITH_KERNELS = ("aten", "dim_order_ops")  # ExecuTorch's own: it makes out variants as needed
 
 
@@ -111,6 +109,7 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
             return exported_program
         return fold_before_export(exported_program, self.options)
 
+    @collector_paused()
     def ops_to_not_decompose(
         self, ep: ExportedProgram
     ) -> tuple[list[Any], Callable[[Node], bool] | None]:
@@ -141,6 +140,7 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
             outside.update(illegal)
         return outside
 
+    @collector_paused()
     def partition(self, exported_program: ExportedProgram) -> PartitionResult:
         """Tags the nodes to delegate and fills :attr:`report`.
 
@@ -158,12 +158,12 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
         fixed = self._fixed(exported_program)
         refused = {node: reason for node in nodes if (reason := self._refuse(node, fixed))}
         stranded = {node: why for node, why in refused.items() if self._only_here(node)}
-        pieces = _pieces(module, refused)
+        pieces = pieces_of(module, refused)
         while illegal := self._illegal(pieces, exported_program):
             refused.update(illegal)
-            pieces = _pieces(module, refused)
+            pieces = pieces_of(module, refused)
         if refused and not self.lower_full_graph:
-            pieces, moved = _computing(pieces)
+            pieces, moved = computing(pieces)
             refused.update(moved)
         buffers = mutated_buffers(
             exported_program, pieces, self.options, bool(self.take_over_mutable_buffer)
@@ -272,32 +272,6 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
         return illegal
 
 
-def _pieces(module: torch.fx.GraphModule, refused: dict[Node, str]) -> list[Piece]:
-    """Maximal connected pieces of accepted nodes that can be cut out without a cycle."""
-    accepted = [n for n in module.graph.nodes if n.op == "call_function" and n not in refused]
-    if not refused:
-        return [accepted] if accepted else []
-    support = create_op_support(lambda _, n: n.op == "call_function" and n not in refused)
-    proposed = CapabilityBasedPartitioner(module, support, allows_single_node_partition=True)
-    order = {node: number for number, node in enumerate(accepted)}
-    pieces = [sorted(part.nodes, key=order.__getitem__) for part in proposed.propose_partitions()]
-    return sorted(pieces, key=lambda piece: order[piece[0]])
-
-
-def _computing(pieces: list[Piece]) -> tuple[list[Piece], dict[Node, str]]:
-    """The pieces that compute something, and why the nodes of the others stay outside.
-
-    To enter a delegate only to move data costs more than it saves, for ExecuTorch moves data as
-    well. Where one delegate is the whole program there is nothing to enter or leave.
-    """
-    computing: list[Piece] = []
-    moving: list[Piece] = []
-    for piece in pieces:
-        (moving if all(_moves_data(node) for node in piece) else computing).append(piece)
-    reason = "it only moves data, and no neighbour that computes is delegated"
-    return computing, {node: reason for piece in moving for node in piece}
-
-
 def _constants(program: ExportedProgram) -> set[Node]:
     """Placeholders whose values are fixed: parameters, constants and buffers nobody writes."""
     signature = program.graph_signature
@@ -344,26 +318,6 @@ def _cannot_cross(node: Node, target: Target) -> str | None:
     if value.dim() > MAX_RANK:
         return f"has rank {value.dim()}; Core ML allows at most {MAX_RANK}"
     return None
-
-
-def _moves_data(node: Node) -> bool:
-    if node.target is operator.getitem or is_size(node):
-        return True
-    op = normalise(node.target)
-    return op in TABLE and TABLE[op].moves_data and op not in _decomposable()
-
-
-@cache
-def _decomposable() -> frozenset[Any]:
-    """Ops that are whole only because :meth:`CoreMLPartitioner.ops_to_not_decompose` kept them.
-
-    They must not be left outside: ExecuTorch has no kernel for many of them (``aten.pad``), or one
-    that takes fewer arguments (``aten.roll`` without dims). Its edge dialect consists of the core
-    and the view-copy ops, which it never decomposes.
-    """
-    whole = (torch.Tag.core, torch.Tag.view_copy)
-    table = torch.export.default_decompositions()
-    return frozenset(op for op in table if not any(tag in op.tags for tag in whole))
 
 
 def _known_ops(names: Iterable[str]) -> frozenset[Any]:

@@ -23,7 +23,7 @@ from torch.fx import Node
 
 from executorch_coreml.compiler.graph import DelegatedGraph
 from executorch_coreml.ops.call import Call, normalise
-from executorch_coreml.ops.emit import fits_fp16
+from executorch_coreml.ops.half import fits_fp16
 from executorch_coreml.options import CompileOptions
 
 aten = torch.ops.aten
