@@ -10,6 +10,7 @@ disturbs less; the wall time of the whole lowering stands beside it.
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import subprocess
@@ -19,7 +20,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from measure import PeakMemory, machine
+from measure import PeakMemory, machine, parser
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 from architectures import LARGE_MODELS, MODELS, build
@@ -89,7 +90,7 @@ def child(name: str, backend: str) -> None:
 
 def measure(name: str, backend: str) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, __file__, "--child", name, backend],
+        [sys.executable, __file__, "--child", backend, name],
         capture_output=True,
         text=True,
         check=False,
@@ -121,7 +122,10 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--child"]:
-        child(sys.argv[2], sys.argv[3])
+    command_line = parser(__doc__, NAMES)
+    command_line.add_argument("--child", choices=BACKENDS, help=argparse.SUPPRESS)
+    chosen = command_line.parse_args()
+    if chosen.child:
+        child(chosen.models[0], chosen.child)
     else:
-        main(sys.argv[1:] or NAMES)
+        main(chosen.models)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -68,3 +69,23 @@ def side_by_side(
                 fastest = min(fastest, time.perf_counter() - start)
             best[name].append(fastest)
     return {name: median(times) * 1e3 for name, times in best.items()}
+
+
+def parser(description: str, names: Iterable[str]) -> argparse.ArgumentParser:
+    """Command line of a benchmark: the models to measure, all of ``names`` if none is given."""
+    found = argparse.ArgumentParser(description=description.split("\n\n")[0])
+    found.add_argument(
+        "models", nargs="*", metavar="model", type=_one_of(list(names)), default=list(names)
+    )
+    return found
+
+
+def _one_of(names: list[str]) -> Callable[[str], str]:
+    def model(name: str) -> str:
+        if name not in names:
+            raise argparse.ArgumentTypeError(
+                f"no {name!r}; there are {', '.join(map(repr, names))}"
+            )
+        return name
+
+    return model

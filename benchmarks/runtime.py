@@ -26,7 +26,7 @@ from executorch.backends.xnnpack.partition.xnnpack_partitioner import (  # noqa:
 )
 from executorch.exir import to_edge_transform_and_lower  # noqa: E402
 from executorch.runtime import Runtime  # noqa: E402
-from measure import machine, side_by_side  # noqa: E402
+from measure import machine, parser, side_by_side  # noqa: E402
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 from architectures import MODELS, build  # noqa: E402
@@ -83,4 +83,4 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or list(MODELS))
+    main(parser(__doc__, MODELS).parse_args().models)

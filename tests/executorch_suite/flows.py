@@ -12,6 +12,7 @@ from executorch.backends.test.harness import Tester
 from executorch.backends.test.harness.stages import StageType
 from executorch.backends.test.suite.flow import TestFlow
 from executorch.backends.test.suite.reporting import TestCaseSummary, TestResult
+from torch.export import ExportedProgram
 from torch.utils._pytree import tree_map
 
 import executorch_coreml.runtime  # noqa: F401  (registers the backend)
@@ -48,8 +49,8 @@ class PlainTuple(torch.nn.Module):
 class CoreMLTester(Tester):
     """Lowers with our partitioner, which it keeps for its report.
 
-    A flow that quantizes is judged against the quantized eager program, give or take one step of
-    the output's scale where it has one.
+    A flow that quantizes is judged against the quantized eager program, which divides by its
+    scales as Core ML does, give or take one step of the output's scale where it has one.
     """
 
     def __init__(self, precision: ComputePrecision, module: torch.nn.Module, inputs: Any):
@@ -71,6 +72,20 @@ class CoreMLTester(Tester):
             inputs = tree_map(_held_by_fp16, inputs)
         options.update(TOLERANCES[self.precision], qtol=1)
         return super().run_method_and_compare_outputs(inputs=inputs, **options)
+
+    @staticmethod
+    def _calculate_reference_output(program: ExportedProgram, inputs: Any) -> Any:
+        for node in program.graph.nodes:
+            if node.target is torch.ops.quantized_decomposed.quantize_per_tensor.default:
+                node.target = _quantize
+        return Tester._calculate_reference_output(program, inputs)
+
+
+def _quantize(
+    x: torch.Tensor, scale: float, zero_point: int, low: int, high: int, dtype: torch.dtype
+) -> torch.Tensor:
+    """As the op is defined; PyTorch's own kernel multiplies with the reciprocal of the scale."""
+    return (torch.round(x / scale) + zero_point).clamp(low, high).to(dtype)
 
 
 def _held_by_fp16(value: Any) -> Any:

@@ -22,10 +22,9 @@ absolute and relative. In fp16 the inputs are first rounded to fp16, because `ro
 another input has another answer. Seeds are fixed; `--suite-seed` chooses others.
 
 The int8 flow computes in float32 and is judged against the quantized program in PyTorch, give or
-take one step of the output's scale. PyTorch quantizes by multiplying with the reciprocal of the
-scale, Core ML by dividing by the scale: a value half way between two integers may become either,
-and an LSTM carries that on from step to step. With a division in its place PyTorch gives what the
-delegate gives, to the last bit, in the LSTM cases of which that was tried.
+take one step of the output's scale. PyTorch's kernel quantizes by multiplying with the reciprocal
+of the scale; Core ML divides, as the op is defined, and so does the program that judges. A value
+half way between two integers would become either, and an LSTM carry that on from step to step.
 
 The *existing* column is ExecuTorch 1.5.1's own Core ML backend on Linux, where its programs can be
 lowered but not run, so its answers are not judged.
