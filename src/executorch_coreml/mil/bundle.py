@@ -6,12 +6,10 @@ bundle keep the map or the buffer alive.
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
@@ -19,32 +17,30 @@ from google.protobuf.message import DecodeError
 
 from executorch_coreml.compiler import payload
 from executorch_coreml.errors import PayloadError, ProgramError
+from executorch_coreml.mil.compiled import read_compiled
 from executorch_coreml.mil.description import read_descriptions
+from executorch_coreml.mil.files import OpenFile, inside, map_file, read_object, weight_files
 from executorch_coreml.mil.proto import read_program
 from executorch_coreml.mil.pte import Delegate, is_pte, read_pte
 from executorch_coreml.mil.schema import Model
-from executorch_coreml.mil.types import Bundle, Description, Feature, Function
-from executorch_coreml.mil.weights import WeightFile
+from executorch_coreml.mil.types import Bundle, Description, Feature, Function, Program
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview | mmap.mmap"
 
 BACKEND_ID = "CoreMLBackend"
 """The name of Core ML delegates in a ``.pte``."""
 
-_OpenFile: TypeAlias = Callable[[str], memoryview]
 _NamedData: TypeAlias = Callable[[str], Buffer]
 
-_COMPILED_HINT = (
-    "read the .mlpackage it was compiled from; with a .pte, lower with model_type MODEL"
-)
+_PACKAGE, _COMPILED = "model.mlpackage", "model.mlmodelc"
 
 
 def read(source: str | os.PathLike[str] | Buffer, *, delegate: int = 0) -> Bundle:
     """Read a model.
 
     Args:
-        source: The path of a ``.mlpackage``, a ``.mlmodel``, a ``.pte`` or a file that holds a
-            delegate payload; or the bytes of a ``.pte`` or a payload.
+        source: The path of a ``.mlpackage``, a ``.mlmodelc``, a ``.mlmodel``, a ``.pte`` or a file
+            that holds a delegate payload; or the bytes of a ``.pte`` or a payload.
         delegate: For a ``.pte``, which of its Core ML delegates, counted from 0 over all methods.
 
     Raises:
@@ -55,8 +51,11 @@ def read(source: str | os.PathLike[str] | Buffer, *, delegate: int = 0) -> Bundl
         view = _view(source)
         return _read_buffer(view, f"{len(view)} bytes in memory", delegate)
     path = Path(source)
-    if path.suffix == ".mlmodelc" or (path / "model.mil").exists():
-        raise PayloadError(f"{path}: compiled models cannot be read", hint=_COMPILED_HINT)
+    if path.suffix == ".mlmodelc" or (path / "coremldata.bin").exists():
+        names = [file.relative_to(path).as_posix() for file in path.rglob("*")]
+        return _bundle(
+            *read_compiled(names, lambda name: map_file(path / name), str(path)), source=str(path)
+        )
     if path.is_dir():
         return _read_package(lambda name: map_file(path / name), str(path))
     if path.suffix == ".mlmodel":
@@ -103,18 +102,11 @@ def read_payload(
         function = reference.function_name or method_name
     files = payload.unpack(view)
     root = _root(files, source)
-
-    def open_file(name: str) -> memoryview:
-        path = f"{root}/model.mlpackage/{name}"
-        if path not in files:
-            raise PayloadError(f"{source}: there is no {path!r} among {list(files)}")
-        return files[path]
-
-    bundle = _read_package(open_file, source)
-    metadata = _json(files[f"{root}/metadata.json"], f"{source}, metadata.json")
+    bundle = _read_packed(files, root, source)
+    metadata = read_object(files[f"{root}/metadata.json"], f"{source}, metadata.json")
     if (debug_info := files.get(f"{root}/debug_info.json")) is not None:
         what = f"{source}, debug_info.json"
-        info = _json(debug_info, what)
+        info = read_object(debug_info, what)
         bundle = replace(bundle, precision=_precision(info, what), facts=_facts(info))
     return _for_delegate(bundle, metadata, function, method_name)
 
@@ -165,10 +157,23 @@ def _root(files: Mapping[str, memoryview], source: str) -> str:
     found = [name for name in files if PurePosixPath(name).name == "metadata.json"]
     if not found:
         raise PayloadError(f"{source}: there is no metadata.json among {list(files)}")
-    root = str(PurePosixPath(min(found, key=lambda name: name.count("/"))).parent)
-    if any(name.startswith(f"{root}/model.mlmodelc/") for name in files):
-        raise PayloadError(f"{source}: compiled models cannot be read", hint=_COMPILED_HINT)
-    return root
+    return str(PurePosixPath(min(found, key=lambda name: name.count("/"))).parent)
+
+
+def _read_packed(files: Mapping[str, memoryview], root: str, source: str) -> Bundle:
+    """The package or the compiled model in the directory ``root`` of a payload."""
+    compiled = f"{root}/{_COMPILED}/"
+    names = [name.removeprefix(compiled) for name in files if name.startswith(compiled)]
+    folder = compiled if names else f"{root}/{_PACKAGE}/"
+
+    def open_file(name: str) -> memoryview:
+        if folder + name not in files:
+            raise PayloadError(f"{source}: there is no {folder + name!r} among {list(files)}")
+        return files[folder + name]
+
+    if names:
+        return _bundle(*read_compiled(names, open_file, source), source=source)
+    return _read_package(open_file, source)
 
 
 def _for_delegate(
@@ -215,30 +220,36 @@ def _ordered(order: Any, key: str, declared: tuple[str, ...], source: str) -> tu
     return tuple(names)
 
 
-def _read_package(open_file: _OpenFile, source: str) -> Bundle:
+def _read_package(open_file: OpenFile, source: str) -> Bundle:
     """Read a ``.mlpackage``; ``open_file`` takes paths inside it."""
-    manifest = _json(open_file("Manifest.json"), f"{source}, Manifest.json")
+    manifest = read_object(open_file("Manifest.json"), f"{source}, Manifest.json")
     try:
         entry = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
     except (KeyError, TypeError) as error:
         raise PayloadError(f"{source}: Manifest.json names no root model: {error!r}") from error
-    path = PurePosixPath("Data") / _inside(entry, source)
+    path = PurePosixPath("Data") / inside(entry, source)
     return _read_model(
         open_file(str(path)), lambda name: open_file(f"{path.parent}/{name}"), source
     )
 
 
-def _read_model(data: memoryview, open_file: _OpenFile, source: str) -> Bundle:
+def _read_model(data: memoryview, open_file: OpenFile, source: str) -> Bundle:
     """Read the bytes of a ``.mlmodel``; ``open_file`` takes paths beside it."""
     model = _parse(data, source)
-
-    @lru_cache(None)
-    def weights(name: str) -> WeightFile:
-        path = _inside(name.removeprefix("@model_path/"), source)
-        return WeightFile(open_file(path), f"{source}, {path}")
-
-    program = read_program(model.mlProgram, weights)
+    program = read_program(model.mlProgram, weight_files(open_file, source))
     descriptions, default = read_descriptions(model.description)
+    return _bundle(program, descriptions, default, model.specificationVersion, source=source)
+
+
+def _bundle(
+    program: Program,
+    descriptions: Mapping[str, Description],
+    default: str,
+    version: int,
+    *,
+    source: str,
+) -> Bundle:
+    """A bundle whose descriptions fit the program; arguments are in the order described."""
     for name, description in descriptions.items():
         if name not in program.functions:
             raise ProgramError(f"{source}: there is no function {name!r}, which it describes")
@@ -246,7 +257,7 @@ def _read_model(data: memoryview, open_file: _OpenFile, source: str) -> Bundle:
     return Bundle(
         program=program,
         descriptions=descriptions,
-        specification_version=model.specificationVersion,
+        specification_version=version,
         default_function=default,
         input_names={name: _names(d.inputs) for name, d in descriptions.items()},
         output_names={name: _names(d.outputs) for name, d in descriptions.items()},
@@ -290,33 +301,5 @@ def _names(features: Iterable[Feature]) -> tuple[str, ...]:
     return tuple(feature.name for feature in features)
 
 
-def _inside(name: Any, source: str) -> str:
-    """``name`` if it is a relative path that stays where it is."""
-    if not isinstance(name, str) or not name or name.startswith("/") or ".." in name.split("/"):
-        raise PayloadError(f"{source}: {name!r} is no path inside a model")
-    return name
-
-
-def _json(data: memoryview, what: str) -> dict[str, Any]:
-    try:
-        value = json.loads(bytes(data).decode())
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
-        raise PayloadError(f"{what}: no valid JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise PayloadError(f"{what}: a JSON object is expected")
-    return value
-
-
 def _view(data: Buffer) -> memoryview:
     return memoryview(data).toreadonly().cast("B")
-
-
-def map_file(path: Path) -> memoryview:
-    """The contents of a file, read as they are touched."""
-    try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
-                return memoryview(b"")
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    except OSError as error:
-        raise PayloadError(f"{path}: {error.strerror}") from error

@@ -6,7 +6,7 @@ of apple/coremltools.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from executorch_coreml.errors import ProgramError
@@ -18,10 +18,18 @@ DEFAULT_FUNCTION = "main"
 # FeatureTypes.proto, ArrayFeatureType.ArrayDataType.
 _ARRAY_DTYPES = {65568: "fp32", 65600: "fp64", 131104: "int32", 131080: "int8", 65552: "fp16"}
 
-# FeatureTypes.proto, ImageFeatureType.ColorSpace -> dtype, channels.
-_COLOR_SPACES = {10: ("uint8", 1), 20: ("uint8", 3), 30: ("uint8", 3), 40: ("fp16", 1)}
+# FeatureTypes.proto, ImageFeatureType.ColorSpace.
+_COLOR_SPACES = {10: "Grayscale", 20: "RGB", 30: "BGR", 40: "Grayscale16Half"}
 
-_Range = tuple[int, int | None]
+COLOR_SPACES = {
+    "Grayscale": ("uint8", 1),
+    "RGB": ("uint8", 3),
+    "BGR": ("uint8", 3),
+    "Grayscale16Half": ("fp16", 1),
+}
+"""Colour space, by its name in coremltools' ``mlmodel/src/DataType.cpp`` -> dtype, channels."""
+
+Range = tuple[int, int | None]
 
 
 def read_descriptions(message: Any) -> tuple[Mapping[str, Description], str]:
@@ -100,25 +108,48 @@ def _array(message: Any, name: str) -> dict[str, Any]:
 
 
 def _image(message: Any, name: str) -> dict[str, Any]:
-    """An image crosses the border as [1, channels, height, width], as the ML Program takes it."""
     if message.colorSpace not in _COLOR_SPACES:
         raise ProgramError(
             f"colour space {message.colorSpace} is not known", location=f"feature {name}"
         )
-    dtype, channels = _COLOR_SPACES[message.colorSpace]
-    sizes, extents = message.enumeratedSizes.sizes, message.imageSizeRange
-    fixed: tuple[_Range, ...] = ((1, 1), (channels, channels))
+    extents = message.imageSizeRange
     flexible = message.WhichOneof("SizeFlexibility") == "imageSizeRange"
-    ranges = (*fixed, _range(extents.heightRange), _range(extents.widthRange))
+    return image_facts(
+        _COLOR_SPACES[message.colorSpace],
+        (message.height, message.width),
+        [(size.height, size.width) for size in message.enumeratedSizes.sizes],
+        [_range(extents.heightRange), _range(extents.widthRange)] if flexible else [],
+    )
+
+
+def image_facts(
+    space: str, size: Sequence[int], sizes: Iterable[Sequence[int]], ranges: Sequence[Range]
+) -> dict[str, Any]:
+    """An image crosses the border as [1, channels, height, width], as the ML Program takes it.
+
+    Args:
+        space: A key of :data:`COLOR_SPACES`.
+        size, sizes: Height and width: the default, and all if the model lists them.
+        ranges: Those of height and width, or none.
+
+    Returns:
+        Fields of a :class:`Feature`.
+    """
+    dtype, channels = COLOR_SPACES[space]
+    fixed: tuple[Range, ...] = ((1, 1), (channels, channels))
     return {
         "kind": "image",
         "dtype": dtype,
-        "shape": (1, channels, message.height, message.width),
-        "enumerated": tuple((1, channels, s.height, s.width) for s in sizes),
-        "ranges": ranges if flexible else (),
+        "shape": (1, channels, *size),
+        "enumerated": tuple((1, channels, *each) for each in sizes),
+        "ranges": (*fixed, *ranges) if ranges else (),
     }
 
 
-def _range(message: Any) -> _Range:
-    upper = message.upperBound
-    return message.lowerBound, None if upper < 0 else upper
+def _range(message: Any) -> Range:
+    return bounds(message.lowerBound, message.upperBound)
+
+
+def bounds(lower: int, upper: int) -> Range:
+    """A range whose upper bound is negative if there is none."""
+    return lower, None if upper < 0 else upper

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from executorch_coreml.compiler import payload
 from executorch_coreml.errors import PayloadError
-from executorch_coreml.mil.bundle import BACKEND_ID, map_file
+from executorch_coreml.mil.bundle import BACKEND_ID
+from executorch_coreml.mil.files import map_file
 from executorch_coreml.mil.pte import Delegate, Pte, is_pte, read_pte
 
 _KINDS = (".mlpackage", ".mlmodelc")

@@ -8,15 +8,16 @@ apple/coremltools.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from math import prod
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from executorch_coreml.errors import ProgramError
+from executorch_coreml.mil.checks import Scope, constant_shape, integer_range, require_length
 from executorch_coreml.mil.types import (
     NUMPY_DTYPES,
     Argument,
@@ -114,23 +115,22 @@ class _Reader:
         return replace(self, value=value)
 
     def read_function(self, message: Any) -> Function:
-        scope: set[str] = set()
+        scope = Scope()
         inputs = self.define(message.inputs, scope)
         opset, blocks = message.opset, message.block_specializations
         if opset not in blocks:
             raise self.error(f"no block for opset {opset!r}; there are blocks for {sorted(blocks)}")
         return Function(self.function, opset, inputs, self.read_block(blocks[opset], scope))
 
-    def read_block(self, message: Any, scope: set[str]) -> Block:
-        """``scope``: the names a block sees. Its own are added, so a caller passes a copy."""
+    def read_block(self, message: Any, scope: Scope) -> Block:
+        """``scope`` gets the block's own names."""
         inputs = self.define(message.inputs, scope)
         operations = tuple(self.read_op(operation, scope) for operation in message.operations)
         for name in message.outputs:
-            if name not in scope:
-                raise self.at(name).error("the block returns a value that is not defined")
+            scope.require_output(name, self.at(name).error)
         return Block(inputs, operations, tuple(message.outputs))
 
-    def read_op(self, message: Any, scope: set[str]) -> Op:
+    def read_op(self, message: Any, scope: Scope) -> Op:
         names = [output.name for output in message.outputs]
         here = replace(self, op=" ".join([message.type or "of no type", *map(repr, names[:1])]))
         if not message.type:
@@ -142,29 +142,24 @@ class _Reader:
         attributes = {
             name: here.at(name).read_constant(value) for name, value in _entries(message.attributes)
         }
-        blocks = tuple(here.read_block(block, set(scope)) for block in message.blocks)
+        blocks = tuple(here.read_block(block, Scope(scope)) for block in message.blocks)
         outputs = here.define(message.outputs, scope)
         return Op(message.type, inputs, outputs, attributes, blocks)
 
-    def define(self, messages: Iterable[Any], scope: set[str]) -> tuple[Value, ...]:
+    def define(self, messages: Iterable[Any], scope: Scope) -> tuple[Value, ...]:
         """Read named value types and add their names to ``scope``."""
         values = []
         for message in messages:
             here = self.at(message.name)
-            if not message.name:
-                raise here.error("a value has no name")
-            if message.name in scope:
-                raise here.error("the name is defined twice")
-            scope.add(message.name)
+            scope.define(message.name, here.error)
             values.append(Value(message.name, here.read_type(message.type)))
         return tuple(values)
 
-    def read_argument(self, message: Any, scope: set[str]) -> Argument:
+    def read_argument(self, message: Any, scope: Scope) -> Argument:
         match message.WhichOneof("binding"):
-            case "name" if message.name in scope:
-                return Ref(message.name)
             case "name":
-                raise self.error(f"refers to {message.name!r}, which is not defined before it")
+                scope.require(message.name, self.error)
+                return Ref(message.name)
             case "value":
                 return self.read_constant(message.value)
             case _:
@@ -223,14 +218,10 @@ class _Reader:
         match kind, form:
             case ListType(), "list" | None:
                 data = tuple(self.read_constant(v).data for v in value.list.values)
-                if kind.length not in (None, len(data)):
-                    raise self.error(f"list of {kind.length} elements has {len(data)} values")
+                require_length("list", kind.length, len(data), self.error)
             case TupleType(), "tuple" | None:
                 data = tuple(self.read_constant(v).data for v in value.tuple.values)
-                if len(kind.elements) != len(data):
-                    raise self.error(
-                        f"tuple of {len(kind.elements)} elements has {len(data)} values"
-                    )
+                require_length("tuple", len(kind.elements), len(data), self.error)
             case DictType(), "dictionary" | None:
                 pairs = value.dictionary.values
                 data = {self.read_key(p.key): self.read_constant(p.value).data for p in pairs}
@@ -246,10 +237,8 @@ class _Reader:
         return key.data if isinstance(key.data, str) else key.data.item()
 
     def read_tensor(self, kind: TensorType, message: Any, source: str | None) -> Any:
-        shape = tuple(d for d in kind.shape if d is not None)
-        if len(shape) != len(kind.shape) or math.prod(max(d, 1) for d in shape) > 2**62:
-            raise self.error(f"a constant cannot be of type {kind}")
-        count = math.prod(shape)
+        shape = constant_shape(kind, self.error)
+        count = prod(shape)
         if source == "blobFileValue":
             blob = message.blobFileValue
             data = self.weights(blob.fileName).read(blob.offset, kind.dtype, count)
@@ -286,8 +275,7 @@ class _Reader:
         """int32 values as ``dtype``, which must hold them; uint32 travels in the bits of int32."""
         if dtype == "uint32":
             return values.view(np.uint32)
-        bits = SUB_BYTE_BITS.get(dtype, NUMPY_DTYPES[dtype].itemsize * 8)
-        low, high = (0, 2**bits) if dtype.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1))
+        low, high = integer_range(dtype)
         outside = values[(values < low) | (values >= high)]
         if outside.size:
             raise self.error(f"{outside[0]} is no value of {dtype}")

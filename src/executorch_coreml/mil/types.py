@@ -133,17 +133,20 @@ class Block:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Function:
-    """``opset`` is the MIL opset, ``"CoreML5"`` (iOS15) to ``"CoreML9"`` (iOS26)."""
+    """``opset`` is the MIL opset, ``"CoreML5"`` (iOS15) to ``"CoreML9"`` (iOS26). ``attributes``
+    are those of MIL text, such as ``FlexibleShapeInformation``; of a protobuf none are read."""
 
     name: str
     opset: str
     inputs: tuple[Value, ...]
     body: Block
+    attributes: Mapping[str, Constant] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Program:
     functions: Mapping[str, Function]
+    attributes: Mapping[str, Constant] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

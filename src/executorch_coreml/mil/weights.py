@@ -27,6 +27,7 @@ from executorch_coreml.mil.types import NUMPY_DTYPES
 _ALIGNMENT = 64
 _SENTINEL = 0xDEADBEEF
 _VERSION = 2
+_LFS_POINTER = b"version https://git-lfs"  # what a clone without LFS has for a large file
 _HEADER = struct.Struct("<II")
 _METADATA = struct.Struct("<IIQQQ")
 
@@ -70,6 +71,10 @@ class WeightFile:
         self._name = name
         if len(data) < _ALIGNMENT:
             raise PayloadError(f"{name}: no header in {len(data)} bytes", offset=0)
+        if data[: len(_LFS_POINTER)] == _LFS_POINTER:
+            raise PayloadError(
+                f"{name}: a Git LFS pointer instead of the weights", offset=0, hint="git lfs pull"
+            )
         self.count, version = _HEADER.unpack_from(data)
         if version != _VERSION:
             raise PayloadError(f"{name}: version {version}, expected {_VERSION}", offset=4)
