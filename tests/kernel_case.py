@@ -1,9 +1,9 @@
 """Rows of the kernel tests, and the one way to run them.
 
 A row builds one MIL op with coremltools' builder. The program is serialised by coremltools, read
-by our reader and run by the engine in fp32 and in fp16. What it must give comes from elsewhere:
-from coremltools' own ``value_inference`` of the same op on constants, or from a reference in the
-row, on numpy or torch.
+by our reader, put through MIL text and back, and run by the engine in fp32 and in fp16. What it
+must give comes from elsewhere: from coremltools' own ``value_inference`` of the same op on
+constants, or from a reference in the row, on numpy or torch.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ with warnings.catch_warnings():
     from coremltools.converters.mil.mil import types
 
 from executorch_coreml.engine.model import Model
+from executorch_coreml.mil.bundle import read
+from same_program import assert_same, through_text
 
 _TYPES = {"float32": types.fp32, "float16": types.fp16, "int32": types.int32, "bool": types.int32}
 
@@ -145,7 +147,10 @@ def run_case(case: KernelCase, half: bool, directory: Path) -> None:
     arrays = [a.astype(kind) if a.dtype.kind == "f" else a for a in case.inputs]
     path = convert(_program(case, arrays, kind), directory / "m.mlpackage", case.target)
     fed = [a.astype(np.int32) if a.dtype == np.bool_ else a for a in arrays]
-    got = Model(path).run(fed)
+    bundle = read(path)
+    for inline in (False, True):
+        assert_same(bundle.program, through_text(bundle.program, inline=inline))
+    got = Model(bundle).run(fed)
 
     wide = [a.astype(np.float32) if a.dtype.kind == "f" else a for a in arrays]
     if case.expect is None:

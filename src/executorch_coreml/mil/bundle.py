@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 
 from executorch_coreml.compiler import payload
 from executorch_coreml.errors import PayloadError, ProgramError
-from executorch_coreml.mil.compiled import read_compiled
+from executorch_coreml.mil.compiled import COMPILED_FILES, read_compiled
 from executorch_coreml.mil.description import read_descriptions
 from executorch_coreml.mil.files import OpenFile, inside, map_file, read_object, weight_files
 from executorch_coreml.mil.proto import read_program
@@ -51,7 +51,7 @@ def read(source: str | os.PathLike[str] | Buffer, *, delegate: int = 0) -> Bundl
         view = _view(source)
         return _read_buffer(view, f"{len(view)} bytes in memory", delegate)
     path = Path(source)
-    if path.suffix == ".mlmodelc" or (path / "coremldata.bin").exists():
+    if path.suffix == ".mlmodelc" or any((path / name).exists() for name in COMPILED_FILES):
         names = [file.relative_to(path).as_posix() for file in path.rglob("*")]
         return _bundle(
             *read_compiled(names, lambda name: map_file(path / name), str(path)), source=str(path)

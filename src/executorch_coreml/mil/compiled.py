@@ -41,6 +41,10 @@ from executorch_coreml.mil.types import (
 
 TEXT, METADATA = "model.mil", "metadata.json"
 FLEXIBLE = "FlexibleShapeInformation"
+_DATA = "coremldata.bin"
+COMPILED_FILES = (TEXT, _DATA)
+"""A directory with one of these is a compiled model, whatever it is called."""
+
 _NETWORK = "model.espresso.net"
 _KIND = "MLModelType_"
 
@@ -121,7 +125,7 @@ def _require_program(names: Collection[str], metadata: Mapping[str, Any], source
         kind = kind.removeprefix(_KIND)
     elif any(name.startswith("model0/") for name in names):
         kind = "pipeline"
-    elif "coremldata.bin" in names:
+    elif _DATA in names:
         kind = f"model without {TEXT}"
     else:
         return

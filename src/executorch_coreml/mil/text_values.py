@@ -250,13 +250,14 @@ class ValueReader:
         counts: list[int] = []  # of what each open bracket holds so far
         found: list[Any] = []
         while True:
-            if counts and tokens.take("]"):
+            if counts and tokens.text == "]":
                 closed = counts.pop()
                 extent = extents[len(counts)]
                 if extent is None:
                     extents[len(counts)] = closed
                 elif extent != closed:
                     tokens.fail(f"{closed} values where the type says {extent}")
+                tokens.advance()
                 if not counts:
                     return found
                 continue
