@@ -189,6 +189,7 @@ WEIGHT_EDITS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "sentinel": (lambda w: patched(w, BLOB, 0xDEADBEEE, 4), "0xdeadbeee instead of 0xdeadbeef"),
     "dtype": (lambda w: patched(w, BLOB + 4, 2, 4), "blob holds fp32, the program declares fp16"),
     "dtype unknown": (lambda w: patched(w, BLOB + 4, 99, 4), "blob holds dtype code 99"),
+    "git lfs": (lambda w: b"version https://git-lfs.github.com/spec/v1\n" + w, "a Git LFS pointer"),
     "size short": (lambda w: patched(w, BLOB + 8, 30), "blob of 30 bytes is not 16 of fp16"),
     "size huge": (lambda w: patched(w, BLOB + 8, 2**64 - 1), "blob lies at"),
     "offset out": (lambda w: patched(w, BLOB + 16, 64 * 10**6), "blob lies at"),
@@ -315,19 +316,12 @@ def test_no_metadata() -> None:
         read_payload(data)
 
 
-def test_compiled_models(tmp_path: Path) -> None:
-    path = tmp_path / "model.mlmodelc"
-    path.mkdir()
-    data = payload.pack({"root/model.mlmodelc/model.mil": b"", "root/metadata.json": b"{}"})
-    for source in (path, data):
-        with pytest.raises(PayloadError, match=r"compiled models cannot be read.*\.mlpackage"):
-            read(source)
-
-
 def test_missing_paths(tmp_path: Path) -> None:
     for name in ("gone.mlpackage", "gone.mlmodel", "gone.pte"):
         with pytest.raises(PayloadError, match=rf"{name}: No such file"):
             read(tmp_path / name)
+    with pytest.raises(PayloadError, match=r"gone.mlmodelc/model.mil: No such file"):
+        read(tmp_path / "gone.mlmodelc")
     with pytest.raises(PayloadError, match=r"Manifest.json: No such file"):
         read(tmp_path)
 

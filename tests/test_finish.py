@@ -14,25 +14,17 @@ from executorch.exir import to_edge_transform_and_lower
 from executorch.runtime import Runtime
 
 from case import FP32, assert_close, execute, export, lower, randn
+from compiled_files import COMPILER
 from executorch_coreml import CoreMLBackend, CoreMLPartitioner
 from executorch_coreml.cli import main
 from executorch_coreml.compiler import payload
 from executorch_coreml.compiler.apple import compile_package
 from executorch_coreml.compiler.finish import rewrite
 from executorch_coreml.errors import PackageError, PayloadError
+from executorch_coreml.mil.bundle import read_payload
 from executorch_coreml.mil.pte import read_pte
+from same_program import assert_same
 
-# Takes the arguments of coremlcompiler, and writes what it wrote into a directory of its name.
-STAND_IN = """
-import pathlib, shutil, sys
-command, package, target = sys.argv[1:]
-assert command == "compile" and package.endswith("model.mlpackage")
-made = pathlib.Path(target, "model.mlmodelc")
-data = pathlib.Path(package, "Data", "com.apple.CoreML")
-assert pathlib.Path(package, "Manifest.json").exists()
-shutil.copytree(data / "weights", made / "weights")
-(made / "model.mil").write_bytes(b"compiled:" + (data / "model.mlmodel").read_bytes())
-"""
 FAILING = "import sys; sys.exit('coremlc: error: no such op')"
 SILENT = ""
 
@@ -80,15 +72,17 @@ def call(*arguments: object) -> Result:
 def test_every_package_is_compiled_and_the_rest_stays(tmp_path: Path, compiler: Any) -> None:
     model, finished = tmp_path / "model.pte", tmp_path / "finished.pte"
     model.write_bytes(partly_lowered())
-    result = call("finish", model, "-o", finished, "--compiler", compiler(STAND_IN))
+    result = call("finish", model, "-o", finished, "--compiler", COMPILER)
     assert result.exit_code == 0, result.output
     assert result.output.strip() == f"{finished}: 2 model(s) compiled"
     before, after = (read_pte(memoryview(path.read_bytes())) for path in (model, finished))
     for old, new in zip(before.delegates, after.delegates, strict=True):
         packed, compiled = payload.unpack(old.processed), payload.unpack(new.processed)
-        source = packed["lowered_module/model.mlpackage/Data/com.apple.CoreML/model.mlmodel"]
-        made = bytes(compiled["lowered_module/model.mlmodelc/model.mil"])
-        assert made == b"compiled:" + bytes(source)
+        source, made = read_payload(old.processed), read_payload(new.processed)
+        assert_same(source.program, made.program)
+        assert bytes(compiled["lowered_module/model.mlmodelc/model.mil"]).startswith(
+            b"program(1.0)"
+        )
         assert not any("mlpackage" in path for path in compiled)
         ours, theirs = (
             json.loads(bytes(files["lowered_module/metadata.json"])) for files in (packed, compiled)
@@ -97,10 +91,11 @@ def test_every_package_is_compiled_and_the_rest_stays(tmp_path: Path, compiler: 
         assert ours == theirs
         specs = {key: bytes(value) for key, value in new.compile_specs}
         assert specs["model_type"] == b"compiled_model"
+    got, expected = (execute(path.read_bytes(), (X,))[0] for path in (finished, model))
+    assert torch.equal(got, expected)
 
 
 def test_a_rewritten_program_runs_as_before() -> None:
-    """Without compiling: here is no Core ML to run a compiled model."""
     pte = partly_lowered()
     seen: list[bytes] = []
 
@@ -124,7 +119,9 @@ def test_a_shared_model_is_compiled_once(tmp_path: Path, compiler: Any) -> None:
     method = Runtime.get().load_program(rewrite(model.read_bytes(), bytes)).load_method("prefill")
     (got,) = method.execute((randn(4, 256),))
     assert_close(got, linear(randn(4, 256)).detach(), 4e-3, 4e-3, "prefill")
-    assert call("finish", model, "--compiler", compiler(STAND_IN)).exit_code == 0
+    assert call("finish", model, "--compiler", COMPILER).exit_code == 0
+    method = Runtime.get().load_program(model).load_method("prefill")
+    assert torch.equal(method.execute((randn(4, 256),))[0], got)
     pte = read_pte(memoryview(model.read_bytes()))
     (shared,) = pte.named_data.values()
     assert any("/model.mlmodelc/" in path for path in payload.unpack(shared))
