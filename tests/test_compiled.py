@@ -18,12 +18,13 @@ from executorch.runtime import Runtime
 
 from case import FP16, assert_close, execute, export, lower, randn
 from compiled_files import compiled, write
-from executorch_coreml import CoreMLPartitioner, Model
+from executorch_coreml import CoreMLBackend, CoreMLPartitioner, Model
 from executorch_coreml.cli import main
 from executorch_coreml.compiler import payload
 from executorch_coreml.compiler.finish import rewrite
 from executorch_coreml.errors import CoreMLError, PayloadError, ProgramError
 from executorch_coreml.mil.bundle import read, read_payload
+from executorch_coreml.mil.extract import extract
 from executorch_coreml.mil.types import Feature
 from package_files import files, pack
 from same_program import assert_same
@@ -112,6 +113,33 @@ def test_ranges_in_the_runtime() -> None:
         assert_close(got, linear(randn(count, 4)).detach(), 4e-3, 4e-3, f"{count} rows")
     with pytest.raises(RuntimeError):
         method.execute((randn(1, 4),))
+
+
+def test_enumerated_shapes_in_the_runtime() -> None:
+    program = export(torch.nn.Softmax(1), (randn(2, 4),), ({0: torch.export.Dim("r", max=8)},))
+    shapes = {program.graph_signature.user_inputs[0]: [[2, 4], [8, 4]]}
+    spec = CoreMLBackend.generate_enumerated_shapes_compile_spec(program, shapes)
+    specs = [*CoreMLBackend.generate_compile_specs(compute_precision=FP16), spec]
+    edge = to_edge_transform_and_lower(
+        program, partitioner=[CoreMLPartitioner(compile_specs=specs)]
+    )
+    for metadata in (True, False):
+        pte = finished(bytes(edge.to_executorch().buffer), metadata=metadata)
+        assert Model(pte).inputs[0].enumerated == ((2, 4), (8, 4))
+        method = Runtime.get().load_program(pte).load_method("forward")
+        (got,) = method.execute((randn(8, 4),))
+        assert_close(got, torch.softmax(randn(8, 4), 1), 4e-3, 4e-3, "enumerated")
+        with pytest.raises(RuntimeError):
+            method.execute((randn(3, 4),))
+
+
+def test_a_compiled_model_taken_out_of_a_program_runs(tmp_path: Path) -> None:
+    pte = finished(bytes(lower(export(torch.nn.Linear(8, 40), (randn(2, 8),)))[0].buffer))
+    (tmp_path / "digits.pte").write_bytes(pte)
+    (found,) = extract(tmp_path / "digits.pte", tmp_path)
+    assert found.path == tmp_path / "digits.mlmodelc"
+    x = randn(2, 8).numpy()
+    np.testing.assert_array_equal(Model(found.path).run([x])[0], Model(pte).run([x])[0])
 
 
 def test_commands(tmp_path: Path) -> None:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 def command(model: Path, as_json: bool) -> None:
     """Show what a model holds.
 
-    MODEL is a .pte, a .mlpackage or a delegate payload. Shown are its delegates, the oldest OS
-    that loads it, its functions with their inputs, outputs, states and operations, the size of
-    its weights, and what was not computed in fp16 as told, why, and where in the source.
+    MODEL is a .pte, a .mlpackage, a .mlmodelc or a delegate payload. Shown are its delegates, the
+    oldest OS that loads it, its functions with their inputs, outputs, states and operations, the
+    size of its weights, and what was not computed in fp16 as told, why, and where in the source.
     """
     from executorch_coreml.cli.output import print_json
     from executorch_coreml.mil.bundle import BACKEND_ID, list_delegates, read

@@ -66,7 +66,8 @@ def command(
 ) -> None:
     """Run a model and describe its outputs.
 
-    MODEL is a .pte, a .mlpackage or a delegate payload. States, if it has any, start at zero.
+    MODEL is a .pte, a .mlpackage, a .mlmodelc or a delegate payload. States, if it has any, start
+    at zero.
     """
     from executorch_coreml.cli.output import print_json, print_table
     from executorch_coreml.engine.model import Model

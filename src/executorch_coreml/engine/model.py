@@ -85,7 +85,8 @@ class Model:
     """A Core ML model, loaded and compiled for this machine.
 
     Args:
-        source: A ``.mlpackage``, a delegate payload, a ``.pte`` (path or bytes), or a bundle.
+        source: A ``.mlpackage``, a compiled ``.mlmodelc``, a delegate payload, a ``.pte`` (path or
+            bytes), or a bundle.
         function_name: Which function of a multifunction model; the default one if None.
         precision: ``"faithful"`` rounds to fp16 wherever the program says fp16, as Core ML's
             arithmetic does; ``"float32"`` computes everything in float32.

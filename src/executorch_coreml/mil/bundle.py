@@ -154,7 +154,8 @@ def _shared(key: str, named_data: _NamedData | None, source: str) -> memoryview:
 
 def _root(files: Mapping[str, memoryview], source: str) -> str:
     """The directory that holds ``metadata.json`` beside the model, which nests at most once."""
-    found = [name for name in files if PurePosixPath(name).name == "metadata.json"]
+    paths = map(PurePosixPath, files)
+    found = [str(p) for p in paths if p.name == "metadata.json" and _COMPILED not in p.parts]
     if not found:
         raise PayloadError(f"{source}: there is no metadata.json among {list(files)}")
     return str(PurePosixPath(min(found, key=lambda name: name.count("/"))).parent)

@@ -28,7 +28,7 @@ from executorch_coreml.mil.types import (
     Type,
     Value,
 )
-from executorch_coreml.mil.weights import WeightWriter
+from executorch_coreml.mil.weights import BLOB_DTYPES, WeightWriter
 
 Version: TypeAlias = Literal["1.0", "1.3"]
 
@@ -36,7 +36,6 @@ WEIGHTS = "weights/weight.bin"
 """Where a compiled model keeps its weights."""
 
 _SMALL = 10  # elements; what is larger goes to the weight file, as with coremltools
-_IN_FILE = frozenset(NUMPY_DTYPES) - {"bool", "fp64", "int64", "uint64"}
 _WRITTEN = {opset: name for name, opset in OPSETS.items()}
 
 
@@ -143,7 +142,7 @@ class _Printer:
 
     def blob(self, kind: TensorType, data: Any, weights: WeightWriter) -> str:
         """Puts an array into the weight file and refers to it; empty for what stays in the text."""
-        if kind.dtype not in _IN_FILE or data.size < _SMALL:
+        if kind.dtype not in BLOB_DTYPES or data.size < _SMALL:
             return ""
         place = (data.__array_interface__["data"][0], kind.dtype, data.size)
         if place not in self._offsets:

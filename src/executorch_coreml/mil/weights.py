@@ -54,6 +54,9 @@ SUB_BYTE_BITS = {"uint1": 1, "uint2": 2, "uint3": 3, "uint4": 4, "int4": 4, "uin
 
 _CODES = {dtype: code for code, dtype in _BLOB_DTYPES.items()}
 
+BLOB_DTYPES = frozenset(_CODES)
+"""The MIL dtypes that a weight file can hold."""
+
 
 class WeightFile:
     """The blobs of one weight file. Arrays read from it view the buffer and keep it alive.
