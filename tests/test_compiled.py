@@ -116,12 +116,14 @@ def test_ranges_in_the_runtime() -> None:
 
 
 def test_enumerated_shapes_in_the_runtime() -> None:
-    program = export(torch.nn.Softmax(1), (randn(2, 4),), ({0: torch.export.Dim("r", max=8)},))
-    shapes = {program.graph_signature.user_inputs[0]: [[2, 4], [8, 4]]}
+    rows = torch.export.Dim("rows", max=8)
+    program = export(lambda x: torch.softmax(x, 1), (randn(2, 4),), ({0: rows},))
+    (name,) = program.graph_signature.user_inputs
+    shapes = {name: [[2, 4], [8, 4]]}
     spec = CoreMLBackend.generate_enumerated_shapes_compile_spec(program, shapes)
     specs = [*CoreMLBackend.generate_compile_specs(compute_precision=FP16), spec]
     edge = to_edge_transform_and_lower(
-        program, partitioner=[CoreMLPartitioner(compile_specs=specs)]
+        program, partitioner=[CoreMLPartitioner(compile_specs=specs, lower_full_graph=True)]
     )
     for metadata in (True, False):
         pte = finished(bytes(edge.to_executorch().buffer), metadata=metadata)

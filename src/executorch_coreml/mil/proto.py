@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from executorch_coreml.errors import ProgramError
-from executorch_coreml.mil.checks import Scope, constant_shape, integer_range, require_length
+from executorch_coreml.mil.invariants import Scope, constant_shape, integer_range, require_length
 from executorch_coreml.mil.types import (
     NUMPY_DTYPES,
     Argument,

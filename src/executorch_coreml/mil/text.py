@@ -28,7 +28,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
-from executorch_coreml.mil.checks import Scope
+from executorch_coreml.mil.invariants import Scope
 from executorch_coreml.mil.text_lexer import Tokens
 from executorch_coreml.mil.text_values import ValueReader, Weights
 from executorch_coreml.mil.types import (

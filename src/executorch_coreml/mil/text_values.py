@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 
 from executorch_coreml.errors import ProgramError
-from executorch_coreml.mil.checks import constant_shape, integer_range, require_length
+from executorch_coreml.mil.invariants import constant_shape, integer_range, require_length
 from executorch_coreml.mil.text_lexer import Tokens
 from executorch_coreml.mil.types import (
     NUMPY_DTYPES,
