@@ -9,7 +9,7 @@ from executorch_coreml.errors import ProgramError
 
 HINT = "use the .mlpackage it was compiled from, or compile that again"
 
-# \s* never gives back what it took with effect: no alternative starts with white space.
+# \s* takes all there is: what follows it is never white space, so nothing is tried twice.
 _TOKEN = re.compile(
     r"""\s*(?:
     (?P<name>[^\W\d]\w*(?:@\w*)*)
@@ -71,10 +71,9 @@ class Tokens:
     def _scan(self, position: int) -> tuple[str, str, int, int]:
         while True:
             match = _TOKEN.match(self._text, position)
-            kind = (match and match.lastgroup) or "other"
-            assert match is not None  # "end" or "other" match at any place
-            text = match[kind]
-            start, position = match.start(kind), match.end()
+            assert match is not None  # "end" or "other" is at any place
+            kind = match.lastgroup or "other"
+            text, start, position = match[kind], match.start(kind), match.end()
             if kind == "other":
                 what = "a string that does not end" if text == '"' else f"no token: {text!r}"
                 self.fail(what, start)
