@@ -18,7 +18,7 @@ from torch.export import Dim
 
 from case import FP16, FP32, assert_close, export, flat, lower, randn
 from executorch_coreml import CoreMLBackend, CoreMLPartitioner, Target
-from executorch_coreml.errors import OptionsError, UnsupportedOp
+from executorch_coreml.errors import CompileError, OptionsError, UnsupportedOp
 
 aten = torch.ops.aten
 BATCH, TIME = Dim("batch", min=1, max=6), Dim("time", min=4, max=10)
@@ -316,6 +316,31 @@ def test_enumerated_shapes_run_and_no_others(shapes: dict[str, list[list[int]]])
     with pytest.raises(RuntimeError) as caught:
         method.execute((randn(2, 5, 10), randn(3, 11)))
     assert "(1, 5, 10) or (4, 6, 10)" in str(caught.value.__cause__)
+
+
+def test_an_input_called_like_a_function_of_python_keeps_its_enumerated_shapes() -> None:
+    """torch.fx calls it ``input_1`` in the delegate."""
+    program = export(nn.Softmax(-1), (randn(3, 6),), ({0: BATCH},))
+    spec = CoreMLBackend.generate_enumerated_shapes_compile_spec(
+        program, {"input": [[2, 6], [5, 6]]}
+    )
+    partitioner = CoreMLPartitioner(compile_specs=[spec], lower_full_graph=True)
+    lowered = to_edge_transform_and_lower(program, partitioner=[partitioner]).to_executorch()
+    method = Runtime.get().load_program(lowered.buffer).load_method("forward")
+    for rows in (2, 5):
+        x = randn(rows, 6)
+        assert_close(method.execute((x,))[0], x.softmax(-1), 4e-3, 1e-3, f"{rows} rows")
+    with pytest.raises(RuntimeError) as caught:
+        method.execute((randn(3, 6),))
+    assert "(2, 6) or (5, 6)" in str(caught.value.__cause__)
+
+
+def test_enumerated_shapes_of_another_program_are_an_error() -> None:
+    program = export(torch.relu, (randn(3, 6),), ({0: BATCH},))
+    spec = CompileSpec("enumerated_shapes", b'{"x": [[2, 6], [5, 6]]}')
+    partitioner = CoreMLPartitioner(compile_specs=[spec], lower_full_graph=True)
+    with pytest.raises(CompileError, match="has no enumerated shapes; there are some for x"):
+        to_edge_transform_and_lower(program, partitioner=[partitioner])
 
 
 def test_enumerated_shapes_of_several_inputs_need_ios18() -> None:

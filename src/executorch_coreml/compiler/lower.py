@@ -31,7 +31,7 @@ from executorch_coreml.compiler.pool import Pool
 from executorch_coreml.compiler.positions import positions
 from executorch_coreml.compiler.quiet import quiet_coremltools
 from executorch_coreml.compiler.ranges import beyond_half
-from executorch_coreml.compiler.shapes import flexible, mil_shape
+from executorch_coreml.compiler.shapes import flexible, for_inputs, mil_shape
 from executorch_coreml.compiler.state import States
 from executorch_coreml.compiler.target import Need, choose, needs
 from executorch_coreml.errors import CompileError, LoweringError, TypeMismatch, UnsupportedOp
@@ -43,7 +43,7 @@ from executorch_coreml.ops.narrow import wrap
 from executorch_coreml.ops.refused import why_not
 from executorch_coreml.ops.rule import NARROW
 from executorch_coreml.ops.sizes import fixed_extent, is_size
-from executorch_coreml.options import CompileOptions, Target
+from executorch_coreml.options import CompileOptions, Shapes, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ class Lowered:
         notes: Precision decisions per node.
         needs: What asks for a newer target than the lowest.
         states: Names of the states.
+        enumerated: Input -> the only shapes it may have.
     """
 
     program: Any
@@ -65,6 +66,7 @@ class Lowered:
     notes: Mapping[Node, list[str]]
     needs: tuple[Need, ...]
     states: tuple[str, ...]
+    enumerated: Mapping[str, Shapes]
 
 
 def lower(program: ExportedProgram, options: CompileOptions, pool: Pool | None = None) -> Lowered:
@@ -116,7 +118,7 @@ def lower(program: ExportedProgram, options: CompileOptions, pool: Pool | None =
             states.finish(emit)
             results = _leave(emit, graph, target)
             function.set_outputs(results)
-            shapes = options.enumerated_shapes or {}
+            shapes = for_inputs(options.enumerated_shapes or {}, graph.inputs)
             ranged = [flexible(node, graph.ranges, shapes) for node in graph.inputs]
             function.set_input_types(tuple(declared for declared in ranged if declared))
         mil = Program()
@@ -129,6 +131,7 @@ def lower(program: ExportedProgram, options: CompileOptions, pool: Pool | None =
         notes=emit.notes,
         needs=tuple(found),
         states=tuple(node.name for node in graph.states),
+        enumerated=shapes,
     )
 
 

@@ -170,6 +170,7 @@ def build(lowered: Lowered, options: CompileOptions) -> Package:
         PackageError: coremltools refused the program; its exception is the cause.
     """
     spec, weights = _serialised(lowered.program, lowered.target, options)
+    tie(spec.description, lowered.enumerated)
     return Package(
         model=spec.SerializeToString(deterministic=True),
         weights=weights,
@@ -209,6 +210,8 @@ def build_functions(
         program.default_function_name = next(iter(functions))
         program.export_as_multifunction = True
     spec, weights = _serialised(program, target, options, pool)
+    for each in spec.description.functions:
+        tie(each, functions[each.name].enumerated)
     borders = {each.name: _border(each) for each in spec.description.functions}
     return Package(
         model=spec.SerializeToString(deterministic=True),
@@ -248,7 +251,6 @@ def _serialised(
             if pool is not None:
                 _name_weights(program, pool)
             spec, weights = export(program, target.value)
-            tie(spec.description, options.enumerated_shapes or {})
         except Exception as cause:
             raise PackageError(
                 f"the program could not be serialised: {cause}",

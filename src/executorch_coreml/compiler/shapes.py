@@ -7,14 +7,15 @@ PyTorch's expression, stands for the extent.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch.fx import Node
+from torch.fx.graph import _Namespace
 from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
-from executorch_coreml.errors import UnsupportedOp
+from executorch_coreml.errors import CompileError, UnsupportedOp
 from executorch_coreml.location import locate
 from executorch_coreml.ops.sizes import INT32_MAX, Extent, expression, fixed_extent, mil_extent
 from executorch_coreml.options import Shapes
@@ -25,13 +26,42 @@ def mil_shape(value: torch.Tensor) -> tuple[Any, ...]:
     return tuple(mil_extent(extent) for extent in value.shape) or (1,)
 
 
+def for_inputs(enumerated: Mapping[str, Shapes], inputs: Sequence[Node]) -> Mapping[str, Shapes]:
+    """The enumerated shapes, by the names that inputs have in a graph cut out of the program.
+
+    torch.fx names an argument anew that is called like something of Python's: ``input`` becomes
+    ``input_1``.
+
+    Raises:
+        CompileError: A dynamic input has no enumerated shapes.
+    """
+    names = {node.name for node in inputs}
+    found = {
+        name if name in names else _Namespace().create_name(name, None): shapes
+        for name, shapes in enumerated.items()
+    }
+    for node in inputs if enumerated else ():
+        if node.name not in found and _is_dynamic(node):
+            raise CompileError(
+                f"dynamic input {node.name} has no enumerated shapes; there are some for "
+                + ", ".join(enumerated),
+                location=str(locate(node)),
+                hint="make the compile spec from the program that is lowered",
+            )
+    return found
+
+
+def _is_dynamic(node: Node) -> bool:
+    return any(fixed_extent(extent) is None for extent in node.meta["val"].shape)
+
+
 def flexible(node: Node, ranges: Mapping[Any, Any], enumerated: Mapping[str, Shapes]) -> Any | None:
     """The input as coremltools' ``TensorType`` if it has a dynamic extent.
 
     Args:
         node: The input.
         ranges: Symbol -> its ``ValueRanges``.
-        enumerated: Input -> the only shapes it may have.
+        enumerated: Input -> the only shapes it may have, from :func:`for_inputs`.
 
     Raises:
         UnsupportedOp: An extent has no upper bound, which Core ML and ExecuTorch's memory planning
@@ -39,9 +69,9 @@ def flexible(node: Node, ranges: Mapping[Any, Any], enumerated: Mapping[str, Sha
     """
     import coremltools as ct
 
-    shape = node.meta["val"].shape
-    if all(fixed_extent(extent) is not None for extent in shape):
+    if not _is_dynamic(node):
         return None
+    shape = node.meta["val"].shape
     if node.name in enumerated:
         return ct.TensorType(name=node.name, shape=ct.EnumeratedShapes(enumerated[node.name]))
     dims = [_dim(node, axis, extent, ranges) for axis, extent in enumerate(shape)]
