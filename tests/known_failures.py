@@ -189,8 +189,6 @@ ROWS_OF_SIZES = torch.stack([torch.zeros(8), randn(8), randn(8) * 1e-3, randn(8)
 GRID_3D = uniform(1, 2, 3, 4, 3, low=-1, high=1)
 
 INT8_CROSSES = "has dtype int8, which the delegate does not take"
-NONZERO = {"aten.nonzero.default": "the shape of its result depends on values"}
-NONZERO_BROKEN = "ExecuTorch 1.5.1 lays nonzero's rows out as columns"
 
 
 # -- ExecuTorch -----------------------------------------------------------------------------------
@@ -237,10 +235,9 @@ EXECUTORCH = [
         alone=True),
     Row("ET#11711", "pixel_unshuffle", nn.PixelUnshuffle(2), (IMAGE,), target=Target.iOS15),
     Row("ET#11719", "no_inputs", NoInputs(), (), alone=True),
-    Row("ET#17537", "where", lambda x: torch.where(x > 0)[0], (X,), NONZERO, broken=NONZERO_BROKEN),
-    Row("ET#17537", "nonzero", lambda x: torch.nonzero(x.relu()), (X,), NONZERO,
-        broken=NONZERO_BROKEN),
-    Row("ET#17537", "nonzero_numpy", aten.nonzero_numpy, (X,), NONZERO, broken=NONZERO_BROKEN),
+    Row("ET#17537", "where", lambda x: torch.where(x > 0)[0], (X,)),
+    Row("ET#17537", "nonzero", lambda x: torch.nonzero(x.relu()), (X,)),
+    Row("ET#17537", "nonzero_numpy", aten.nonzero_numpy, (X,)),
     Row("ET#6817", "group_norm", seeded(nn.GroupNorm, 2, 4), (randn(2, 4, 5, 5),)),
     Row("ET#4090", "lstm", seeded(LSTM), (LONG,)),
     Row("ET#2769", "rank0", torch.add, (torch.tensor(1.5), torch.tensor(2.25)), alone=True),

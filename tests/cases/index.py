@@ -249,13 +249,6 @@ ROWS: list[Case | Reject] = [
         covers=ARGSORT,
     ),
     Case("argsort-rank0", torch.argsort, (randn(),), covers=ARGSORT),
-    Reject(
-        "index-by-mask",
-        lambda x, m: x[m].relu(),
-        (randn(4), randbool(4)),
-        covers=INDEX,
-        reason="depends on values, which only run time knows",
-    ),
     Case(
         "kthvalue",
         lambda x: tuple(x.kthvalue(2, 1)),

@@ -31,9 +31,15 @@ QUANTIZED = """
     torchao.quantize_affine.default
 """
 
+# How many elements their results have depends on values: a call drawn after one would hold for the
+# example only. tests/test_select.py runs them.
+SELECTING = """
+    aten.masked_select.default aten.nonzero.default
+"""
+
 # ExecuTorch makes these of _to_copy and clone, which rows draw.
 MADE_BY_EXECUTORCH = """
     dim_order_ops._to_dim_order_copy.default dim_order_ops._clone_dim_order.default
 """
 
-UNDRAWN = frozenset(" ".join((RANDOM, UNDEFINED, QUANTIZED, MADE_BY_EXECUTORCH)).split())
+UNDRAWN = frozenset(" ".join((RANDOM, UNDEFINED, QUANTIZED, SELECTING, MADE_BY_EXECUTORCH)).split())

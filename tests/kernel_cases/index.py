@@ -321,7 +321,39 @@ ROWS = [
         )
         for ascending in (False, True)
     ),
+    *(
+        KernelCase(f"non_zero-{name}", "non_zero", lambda mb, t, x: mb.non_zero(x=x), (x,))
+        for name, x in (
+            ("float", np.float32([[1, 0], [0, -2]])),
+            ("nan", np.float32([np.nan, -0.0, 0, np.inf])),
+            ("int", np.int32([[[0, 3, 0], [-1, 0, 2**31 - 1]]])),
+            ("bool", np.array([[True, False], [True, True]])),
+            ("none", np.zeros((2, 3), np.float32)),
+            ("all", np.ones((2, 2, 2), np.int32)),
+        )
+    ),
     KernelCase(
-        "non_zero", "non_zero", lambda mb, t, x: mb.non_zero(x=x), (np.float32([[1, 0], [0, -2]]),)
+        "non_zero-converted",  # OpenVINO drops the conversion from in front of its own NonZero
+        "non_zero",
+        lambda mb, t, x: mb.non_zero(x=mb.cast(x=x, dtype="int32")),
+        (np.float32([0.5, 1.5, -0.25, -2]),),
+        lambda x: np.argwhere(x.astype(np.int32)),
+    ),
+    *(
+        KernelCase(
+            f"{op}-of-no-integers",
+            op,
+            lambda mb, t, x, op=op: getattr(mb, op)(x=mb.non_zero(x=x), axes=[0], keep_dims=False),
+            (np.zeros((2, 3), np.float32),),
+            lambda x: np.zeros(2, np.int32),
+        )
+        for op in ("reduce_sum",)
+    ),
+    KernelCase(
+        "fill-with-nothing",
+        "fill",
+        lambda mb, t, x: mb.add(x=mb.fill(shape=mb.shape(x=mb.non_zero(x=x)), value=t(2)), y=t(1)),
+        (np.zeros((2, 3), np.float32),),
+        lambda x: np.zeros((0, 2), np.float32),
     ),
 ]

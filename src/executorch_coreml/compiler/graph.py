@@ -13,6 +13,7 @@ from torch.fx import Graph, Node
 
 from executorch_coreml.errors import CompileError, UnsupportedOp
 from executorch_coreml.location import locate
+from executorch_coreml.ops.sizes import is_assertion
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class DelegatedGraph:
 
 
 def delegated_graph(program: ExportedProgram) -> DelegatedGraph:
-    """Copies the graph of a program and sorts its placeholders.
+    """Copies the graph of a program, without assertions, and sorts its placeholders.
 
     Raises:
         UnsupportedOp: An input that is neither a weight nor fed by the caller.
@@ -69,6 +70,8 @@ def delegated_graph(program: ExportedProgram) -> DelegatedGraph:
     copied: dict[Node, Node] = {}
     graph = Graph()
     graph.output(graph.graph_copy(program.graph, copied))
+    for node in reversed([node for node in graph.nodes if is_assertion(node)]):
+        graph.erase_node(node)
     nodes = {old.name: new for old, new in copied.items() if old.op == "placeholder"}
     weights: dict[Node, torch.Tensor] = {}
     inputs: list[Node] = []

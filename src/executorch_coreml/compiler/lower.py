@@ -207,6 +207,8 @@ def _lower_node(emit: Emit, call: Call, wide: Mapping[Node, str]) -> None:
     if not rule.in_range:
         result = _wrapped(emit, call, result)
     _verify(emit, call, result)
+    if rule.selects:
+        emit.sizes.learn(result, call.out.shape)
     if not isinstance(result, tuple) and emit.origins.get(result.name) is node:
         emit.rename(result, node.name)
     emit.bind(node, result)

@@ -19,7 +19,7 @@ from executorch_coreml.ops.sizes import largest
 from executorch_coreml.ops.transcendental import log, log1p
 
 aten = torch.ops.aten
-rules = Family(dynamic=True)
+rules = Family(dynamic=True, empty=True)
 
 rules.unary((aten.silu.default, "silu", FLOAT))
 

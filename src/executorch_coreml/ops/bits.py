@@ -112,10 +112,11 @@ for _op, _other, _mil, _of_bits in (
         checks=[fits_int32("self"), fits_int32("other"), _fixed_integers],
         in_range=True,
         dynamic=True,
+        empty=True,
     )(_logic(_mil, _of_bits))
 
 
-@rules(aten.bitwise_not.default, types=INT | BOOL, dynamic=True)
+@rules(aten.bitwise_not.default, types=INT | BOOL, dynamic=True, empty=True)
 def bitwise_not(mb: Emit, call: Call) -> Var:
     """Two's complement: ~x is -1 - x."""
     x = mb.var(call["self"])

@@ -252,6 +252,7 @@ _RANGES: dict[Any, Callable[[Call, Of], Range]] = {
     aten.matmul.default: _product("other"),
     aten.argmax.default: _place,
     aten.argmin.default: _place,
+    aten.nonzero.default: _place,
     aten.arange.default: _arange,
     aten.arange.start: _arange,
     aten.arange.start_step: _arange,

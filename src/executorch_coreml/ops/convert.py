@@ -17,7 +17,7 @@ from executorch_coreml.options import Target
 
 aten = torch.ops.aten
 dim_order_ops = torch.ops.dim_order_ops
-rules = Family(dynamic=True)
+rules = Family(dynamic=True, empty=True)
 
 
 def truth(mb: Emit, value: Any) -> Var:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 aten = torch.ops.aten
 dim_order_ops = torch.ops.dim_order_ops
-rules = Family(dynamic=True)
+rules = Family(dynamic=True, empty=True)
 
 
 def _filled(mb: Emit, call: Call, value: Any) -> Var:

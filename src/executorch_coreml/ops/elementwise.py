@@ -28,7 +28,7 @@ from executorch_coreml.ops.rule import FLOAT, INT, Family, Lower
 from executorch_coreml.ops.sizes import Extent, fixed_extent, same
 
 aten = torch.ops.aten
-rules = Family(dynamic=True)
+rules = Family(dynamic=True, empty=True)
 
 
 # -- sums and products ---------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from executorch_coreml.ops.moves import (
 )
 from executorch_coreml.ops.precision import LARGE, keep_fp32
 from executorch_coreml.ops.rule import FLOAT, INT, Family
+from executorch_coreml.ops.select import lone_mask, mask_position, masked
 from executorch_coreml.ops.sizes import Extent, broadcast_extents, product
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ aten = torch.ops.aten
 rules = Family()
 
 
-@rules(aten.embedding.default, moves_data=True, dynamic=True)
+@rules(aten.embedding.default, moves_data=True, dynamic=True, empty=True)
 def embedding(mb: Emit, call: Call) -> Var:
     return take(mb, mb.var(call["weight"]), mb.var(call["indices"]), 0)
 
@@ -115,13 +116,13 @@ def _largest(mb: Emit, rows: Var, member: Var) -> Var:
     return mb.select(cond=some, a=largest, b=fill(mb, largest.shape, 0, mil_type(rows)))
 
 
-@rules(aten.index_select.default, moves_data=True, dynamic=True)
+@rules(aten.index_select.default, moves_data=True, dynamic=True, empty=True)
 def index_select(mb: Emit, call: Call) -> Var:
     x, index = atleast_1d(mb, mb.var(call["self"])), atleast_1d(mb, mb.var(call["index"]))
     return of_rank(mb, take(mb, x, index, call.dim()), call.out.dim())
 
 
-@rules(aten.gather.default, moves_data=True, dynamic=True)
+@rules(aten.gather.default, moves_data=True, dynamic=True, empty=True)
 def gather(mb: Emit, call: Call) -> Var:
     x, index, axis = mb.var(call["self"]), mb.var(call["index"]), call.dim()
     x = corner(mb, x, call.shape("self"), call.shape("index"), but=axis)
@@ -233,11 +234,15 @@ def no_uint8_mask(call: Call) -> str | None:
 @rules(
     aten.index.Tensor,
     aten._unsafe_index.Tensor,
-    checks=[no_uint8_mask],
+    checks=[no_uint8_mask, lone_mask],
     moves_data=True,
     dynamic=True,
+    empty=True,
+    selects=True,
 )
 def index_tensor(mb: Emit, call: Call) -> Var:
+    if (position := mask_position(call)) is not None:
+        return masked(mb, call, position)
     indexed = Indexed.of(call)
     x = indexed.merge(mb, mb.var(call["self"]), call.shape("self"))
     return take(mb, x, indexed.linear(mb, call.shape("self")), indexed.front)

@@ -18,7 +18,7 @@ from executorch_coreml.ops.sizes import Extent, largest
 from executorch_coreml.ops.weights import fixed, layer_type
 
 aten = torch.ops.aten
-rules = Family(dynamic=True)
+rules = Family(dynamic=True, empty=True)
 
 
 def product(mb: Emit, x: Var, y: Var) -> Var:

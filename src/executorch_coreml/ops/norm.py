@@ -26,7 +26,7 @@ from executorch_coreml.ops.weights import (
 )
 
 aten = torch.ops.aten
-rules = Family(dynamic=True)
+rules = Family(dynamic=True, empty=True)
 
 AFFINE = ("weight", "bias")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from functools import partial
 
 import torch
 from torch.fx import Node
@@ -16,11 +17,11 @@ from executorch_coreml.ops.moves import reshape
 from executorch_coreml.ops.precision import LARGE, compute_type, keep_fp32, result
 from executorch_coreml.ops.ranks import along
 from executorch_coreml.ops.rule import FLOAT, INT, Family, Lower
-from executorch_coreml.ops.sizes import largest
+from executorch_coreml.ops.sizes import largest, may_be_empty
 from executorch_coreml.ops.transcendental import log, raised
 
 aten = torch.ops.aten
-rules = Family(dynamic=True)
+rules = Family(dynamic=True, empty=True)
 
 SQUARES = "squares of values beyond 255 overflow fp16"
 
@@ -45,6 +46,16 @@ def _reduce(mb: Emit, op: str, x: Var, axes: list[int], keep: bool) -> Var:
     return mb.op(op, x=x, axes=axes, keep_dims=keep) if axes else x
 
 
+def _elements(call: Call) -> str | None:
+    """There is an element to reduce: of none PyTorch knows no such value."""
+    if not may_be_empty(call.shape("self")[axis] for axis in _axes(call)):
+        return None
+    return (
+        "it reduces a tensor whose extent depends on values and may be 0, of which it has no value;"
+        " say that it is not with torch._check(x.shape[0] > 0), or reduce another axis"
+    )
+
+
 def _accumulator(mb: Emit, call: Call) -> str:
     """The MIL type to sum in. Some compute units accumulate in the type of the operand."""
     if _most(call) > LARGE and call.out.dtype in FLOAT:
@@ -61,7 +72,22 @@ def _sum(op: str) -> Lower:
 
 
 rules(aten.sum.default, aten.sum.dim_IntList, fewer=along)(_sum("reduce_sum"))
-rules(aten.mean.default, aten.mean.dim, fewer=along)(_sum("reduce_mean"))
+
+
+@rules(aten.mean.default, aten.mean.dim, fewer=along)
+def mean(mb: Emit, call: Call) -> Var:
+    if may_be_empty(call.shape("self")[axis] for axis in _axes(call)):
+        return result(mb, call, _quotient(mb, call))
+    return _sum("reduce_mean")(mb, call)
+
+
+def _quotient(mb: Emit, call: Call) -> Var:
+    """The mean as the sum by the number of elements: NaN if there are none, as in PyTorch."""
+    kind = keep_fp32(mb, call.out.dtype, "the sum that a mean of selected elements starts with")
+    axes, shape = _axes(call), call.shape("self")
+    total = _reduce(mb, "reduce_sum", mb.var(call["self"], kind), axes, _keep(call))
+    count = mb.sizes.scalar(math.prod(shape[axis] for axis in axes))
+    return mb.real_div(x=total, y=mb.cast(count, kind))
 
 
 @rules(aten.prod.default, aten.prod.dim_int)
@@ -97,8 +123,9 @@ def _extreme_value(op: str) -> Lower:
     return lambda mb, call: _extremum(mb, op, call["self"], _axes(call), _keep(call))
 
 
-rules(aten.amax.default, aten.max.default, in_range=True, fewer=along)(_extreme_value("reduce_max"))
-rules(aten.amin.default, aten.min.default, in_range=True, fewer=along)(_extreme_value("reduce_min"))
+_extreme = partial(rules, checks=[_elements], in_range=True)
+_extreme(aten.amax.default, aten.max.default, fewer=along)(_extreme_value("reduce_max"))
+_extreme(aten.amin.default, aten.min.default, fewer=along)(_extreme_value("reduce_min"))
 
 
 def _position(mb: Emit, op: str, call: Call) -> Var:
@@ -113,8 +140,12 @@ def _position(mb: Emit, op: str, call: Call) -> Var:
     return mb.op(op, x=x, axis=call.dim(), keep_dims=_keep(call))
 
 
-rules(aten.argmax.default, types=FLOAT | INT)(lambda mb, c: _position(mb, "reduce_argmax", c))
-rules(aten.argmin.default, types=FLOAT | INT)(lambda mb, c: _position(mb, "reduce_argmin", c))
+rules(aten.argmax.default, types=FLOAT | INT, checks=[_elements])(
+    lambda mb, call: _position(mb, "reduce_argmax", call)
+)
+rules(aten.argmin.default, types=FLOAT | INT, checks=[_elements])(
+    lambda mb, call: _position(mb, "reduce_argmin", call)
+)
 
 
 def _extreme_pair(extreme: str) -> Lower:
@@ -130,8 +161,8 @@ def _extreme_pair(extreme: str) -> Lower:
     return lower
 
 
-rules(aten.max.dim, in_range=True)(_extreme_pair("max"))
-rules(aten.min.dim, in_range=True)(_extreme_pair("min"))
+_extreme(aten.max.dim)(_extreme_pair("max"))
+_extreme(aten.min.dim)(_extreme_pair("min"))
 
 
 def _quantifier(op: str) -> Lower:
@@ -139,12 +170,22 @@ def _quantifier(op: str) -> Lower:
 
     def lower(mb: Emit, call: Call) -> Var:
         axes = [] if call.args.get("dim") == [] else _axes(call)
-        x = mb.cast(truth(mb, call["self"]), "int32")
-        found = _reduce(mb, op, x, axes, _keep(call))
+        x = truth(mb, call["self"])
+        if may_be_empty(call.shape("self")[axis] for axis in axes):
+            return _counted(mb, call, x, axes, every=op == "reduce_min")
+        found = _reduce(mb, op, mb.cast(x, "int32"), axes, _keep(call))
         # Of a uint8 tensor PyTorch makes a uint8, for want of bool in its first versions.
         return found if call.out.dtype is torch.uint8 else not_zero(mb, found)
 
     return lower
+
+
+def _counted(mb: Emit, call: Call, x: Var, axes: list[int], every: bool) -> Var:
+    """The same by counting, which has a value for no elements: the true, or for all the false."""
+    x = mb.cast(mb.logical_not(x=x) if every else x, "int32")
+    count = _reduce(mb, "reduce_sum", x, axes, _keep(call))
+    found = mb.equal(x=count, y=0) if every else not_zero(mb, count)
+    return mb.cast(found, mb.type_of(call.out.dtype))
 
 
 rules(aten.any.default, aten.any.dim, aten.any.dims, in_range=True)(_quantifier("reduce_max"))
@@ -234,7 +275,7 @@ def p_norm(mb: Emit, x: Var, order: float, axes: list[int], keep: bool) -> Var:
     return raised(mb, total, 1 / order)
 
 
-@rules(aten.logsumexp.default, types=FLOAT | INT)
+@rules(aten.logsumexp.default, types=FLOAT | INT, checks=[_elements])
 def logsumexp(mb: Emit, call: Call) -> Var:
     """max + log(sum(exp(x - max))), with a finite max: -inf - -inf would be NaN."""
     x = mb.var(call["self"], _accumulator(mb, call))

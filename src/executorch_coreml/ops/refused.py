@@ -16,15 +16,15 @@ import torch
 UNKNOWN = "no rule lowers this op"
 
 _DATA_DEPENDENT = (
-    "the shape of its result depends on values, and Core ML shapes are fixed before a run; "
-    "use a mask of fixed shape (torch.where with three arguments, topk), or run it outside"
+    "the shape of its result depends on values, and of such ops Core ML has non_zero only; "
+    "use nonzero, an index by a mask or topk, or run it outside"
 )
 _BACKWARD = (
     "it belongs to training, which Core ML programs do not do; export the model in eval mode"
 )
 _SYMBOLIC = (
-    "it computes a shape at run time, and shapes must be numbers here; "
-    "export without dynamic_shapes"
+    "it computes or asserts a size, which costs no op inside a delegate and does not cross its "
+    "border; keep what needs the size in the same delegate"
 )
 _COMPLEX = (
     "Core ML has no complex numbers; compute real and imaginary parts as two real tensors, a "
@@ -47,11 +47,6 @@ _ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         _DATA_DEPENDENT,
         (
-            "nonzero.default",
-            "nonzero_numpy.default",
-            "where.default",
-            "argwhere.default",
-            "masked_select.default",
             "_unique.default",
             "_unique2.default",
             "unique_consecutive.default",

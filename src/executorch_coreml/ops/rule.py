@@ -23,7 +23,7 @@ import torch
 from executorch_coreml.ops.bounds import beyond_int32
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.ranks import MAX_RANK, Form, default_form, too_many_axes
-from executorch_coreml.ops.sizes import fixed_extent, inexpressible
+from executorch_coreml.ops.sizes import fixed_extent, inexpressible, may_be_empty
 from executorch_coreml.options import Target
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class Rule:
         in_range: Operands in the range of a narrow dtype cannot make a result outside it, so that
             nothing need be wrapped. Ops that move data are like that unless they say otherwise.
         dynamic: The lowering holds for extents that only run time knows.
+        empty: It also holds for extents that may turn out 0, as those that depend on values may.
+        selects: The result has extents of its own, which depend on values.
         where: ``file:line`` of the lowering.
         fewer: How a call on more than five axes is written with fewer; None if it cannot be.
     """
@@ -85,6 +87,8 @@ class Rule:
     fewer: Form | None = None
     since_of: Callable[[Call], Target] | None = None
     any_rank: bool = False
+    empty: bool = False
+    selects: bool = False
 
     @property
     def limits(self) -> tuple[str, ...]:
@@ -103,6 +107,8 @@ class Rule:
         for tensor in call.read_outs():
             if reason := self._tensor_reason("the result", tensor):
                 return reason
+        if call.node.meta.get("unbacked_bindings") and not self.selects:
+            return "an extent of its result depends on values; only nonzero and masks give such"
         if too_many_axes(call) and not self.any_rank and not self._takes_fewer(call):
             return _rank_reason(call)
         checks = (*self.checks, beyond_int32, self._target_reason)
@@ -137,6 +143,11 @@ class Rule:
         unknown = [extent for extent in tensor.shape if fixed_extent(extent) is None]
         if not self.dynamic:
             return f"{what} has the dynamic shape {tuple(tensor.shape)}; this op needs a fixed one"
+        if not self.empty and may_be_empty(unknown):
+            return (
+                f"{what} has the shape {tuple(tensor.shape)}, which depends on values and may be "
+                "empty; this op needs an element at least"
+            )
         return next((f"{what}: {r}" for extent in unknown if (r := inexpressible(extent))), None)
 
 
@@ -166,11 +177,13 @@ class Family:
 
     Args:
         dynamic: Whether its rules take dynamic shapes, unless a row says otherwise.
+        empty: Whether they take extents that may turn out 0, unless a row says otherwise.
     """
 
-    def __init__(self, *, dynamic: bool = False) -> None:
+    def __init__(self, *, dynamic: bool = False, empty: bool = False) -> None:
         self.rows: list[Rule] = []
         self._dynamic = dynamic
+        self._empty = empty
 
     def __call__(
         self,
@@ -185,6 +198,8 @@ class Family:
         fewer: Form | None = None,
         since_of: Callable[[Call], Target] | None = None,
         any_rank: bool = False,
+        empty: bool | None = None,
+        selects: bool = False,
     ) -> Callable[[Lower], Lower]:
         def add(lower: Lower) -> Lower:
             code = lower.__code__
@@ -205,6 +220,8 @@ class Family:
                         fewer=fewer or default_form(op),
                         since_of=since_of,
                         any_rank=any_rank,
+                        empty=self._empty if empty is None else empty,
+                        selects=selects,
                     )
                 )
             return lower

@@ -1,4 +1,4 @@
-"""Writing by index: scatter, index_put, and slices written into a tensor.
+"""Writing by index along one axis, and slices written into a tensor.
 
 A bool tensor is written as int32: MIL's scatters take numbers only.
 """
@@ -14,7 +14,7 @@ import torch
 from executorch_coreml.ops.call import Call
 from executorch_coreml.ops.checks import constant, constant_or_size, fits_int32, one_of
 from executorch_coreml.ops.emit import Var, mil_type
-from executorch_coreml.ops.index import Indexed, from_front, no_uint8_mask, value_of
+from executorch_coreml.ops.index import from_front, value_of
 from executorch_coreml.ops.moves import (
     atleast_1d,
     broadcast,
@@ -25,18 +25,15 @@ from executorch_coreml.ops.moves import (
     numeric,
     of_rank,
     piece,
-    reshape,
     take,
     transpose,
 )
-from executorch_coreml.ops.ranks import MAX_RANK
 from executorch_coreml.ops.rule import FLOAT, INT, Family
 from executorch_coreml.ops.sizes import (
     Extent,
     dynamic,
     expression,
     fixed_extent,
-    product,
     same,
     slice_start,
 )
@@ -45,7 +42,7 @@ if TYPE_CHECKING:
     from executorch_coreml.ops.emit import Emit
 
 aten = torch.ops.aten
-rules = Family(dynamic=True)
+rules = Family(dynamic=True, empty=True)
 
 # -- along one axis ------------------------------------------------------------------------------
 
@@ -195,122 +192,6 @@ def index_reduce(mb: Emit, call: Call) -> Var:
     others = [other for other in range(len(shape)) if other != axis]
     index = mb.expand_dims(x=index, axes=others) if others else index
     return _reduced(mb, call, x, broadcast(mb, index, shape), source)
-
-
-@rules(aten.put.default, types=FLOAT | INT)
-def put(mb: Emit, call: Call) -> Var:
-    """Written into the flattened tensor."""
-    count, places = product(call.shape("self")), product(call.shape("index"))
-    index = value_of(mb, from_front(mb, call["index"], count))
-    updates = reshape(mb, mb.var(call["source"], call.out.dtype), [places])
-    mode = "add" if call["accumulate"] else "update"
-    x = reshape(mb, mb.var(call["self"]), [count])
-    index = reshape(mb, index, [places])
-    x = mb.scatter(data=x, indices=index, updates=updates, axis=0, mode=mode)
-    return reshape(mb, x, call.out.shape)
-
-
-# -- by several index tensors --------------------------------------------------------------------
-
-
-def _mask(call: Call) -> int | None:
-    """The position of the boolean mask among the indices, if there is one."""
-    for position, node in enumerate(call["indices"]):
-        if node is not None and node.meta["val"].dtype is torch.bool:
-            return position
-    return None
-
-
-def _after_mask(call: Call, position: int) -> int:
-    """How many axes of self follow those that the mask covers."""
-    covered: int = call["indices"][position].meta["val"].dim()
-    return call.rank("self") - position - covered
-
-
-def _selects(call: Call) -> str | None:
-    """A boolean mask is used only to choose between old and new values."""
-    position = _mask(call)
-    if position is None:
-        return None
-    if sum(node is not None for node in call["indices"]) > 1:
-        return "a boolean mask is combined with other indices"
-    values = call.meta("values")
-    if _single(call) or values.dim() <= _after_mask(call, position):
-        return None
-    return "one value for each element that a boolean mask selects: their number is unknown"
-
-
-def _single(call: Call) -> bool:
-    """Whether one value is written everywhere."""
-    return fixed_extent(product(call.shape("values"))) == 1
-
-
-def _values_rank(call: Call) -> str | None:
-    """The written values fit Core ML's rank limit in the shape that the indices ask for."""
-    if _mask(call) is not None:
-        return None
-    indexed = Indexed.of(call)
-    rank = call.rank("self") - len(indexed.positions) + len(indexed.shape)
-    if rank <= MAX_RANK:
-        return None
-    return f"the written values have rank {rank}; Core ML allows at most {MAX_RANK}"
-
-
-@rules(
-    aten.index_put.default,
-    aten._unsafe_index_put.default,
-    checks=[no_uint8_mask, _selects, _values_rank],
-)
-def index_put(mb: Emit, call: Call) -> Var:
-    position = _mask(call)
-    return _put_masked(mb, call, position) if position is not None else _put(mb, call)
-
-
-def _put_masked(mb: Emit, call: Call, position: int) -> Var:
-    x, mask = mb.var(call["self"]), mb.var(call["indices"][position])
-    values = mb.var(call["values"])
-    rank, shape = call.rank("self"), call.shape("self")
-    added = [*range(position), *range(rank - _after_mask(call, position), rank)]
-    mask = mb.expand_dims(x=mask, axes=added) if added else mask
-    if _single(call):
-        values = reshape(mb, values, [])
-    if call["accumulate"]:
-        total = mb.add(x=numeric(mb, x), y=numeric(mb, values))
-        values = mb.cast(total, mil_type(x))
-    mask, values = broadcast(mb, mask, shape), broadcast(mb, values, shape)
-    return mb.select(cond=mask, a=values, b=x)
-
-
-def _put(mb: Emit, call: Call) -> Var:
-    indexed, shape = Indexed.of(call), call.shape("self")
-    x = indexed.merge(mb, numeric(mb, mb.var(call["self"])), shape)
-    front, count, merged = indexed.front, product(indexed.shape), indexed.merged(shape)
-    before, after = merged[:front], merged[front + 1 :]
-    values = mb.cast(mb.var(call["values"]), mil_type(x))
-    values = broadcast(mb, values, [*before, *indexed.shape, *after])
-    linear = indexed.linear(mb, shape)
-    if isinstance(linear, np.ndarray):
-        linear = np.broadcast_to(linear, [int(extent) for extent in indexed.shape])
-    indices = value_of(mb, linear)
-    if len(indexed.shape) != 1:
-        values = reshape(mb, values, [*before, count, *after])
-        indices = reshape(mb, broadcast(mb, indices, indexed.shape), [count])
-    mode = "add" if call["accumulate"] else "update"
-    x = mb.scatter(data=x, indices=indices, updates=values, axis=front, mode=mode)
-    return mb.cast(indexed.split(mb, x, shape), mb.type_of(call.out.dtype))
-
-
-@rules(aten.masked_scatter.default, moves_data=True)
-def masked_scatter(mb: Emit, call: Call) -> Var:
-    """The nth place that the mask selects takes the nth value of ``source``."""
-    shape, count = call.out.shape, product(call.shape("source"))
-    mask = broadcast(mb, mb.var(call["mask"]), shape)
-    x, source = broadcast(mb, mb.var(call["self"]), shape), mb.var(call["source"], call.out.dtype)
-    chosen = mb.cast(reshape(mb, mask, [product(shape)]), "int32")
-    number = mb.sub(x=mb.cumsum(x=chosen, axis=0), y=1)
-    number = clamped(mb, number, count)  # where nothing is selected
-    values = reshape(mb, take(mb, reshape(mb, source, [count]), number, 0), shape)
-    return mb.select(cond=mask, a=values, b=x)
 
 
 # -- slices --------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 aten = torch.ops.aten
 dim_order = torch.ops.dim_order_ops
-rules = Family(dynamic=True)
+rules = Family(dynamic=True, empty=True)
 
 
 def _default_layout(call: Call) -> str | None:
@@ -218,7 +218,7 @@ def flip(mb: Emit, call: Call) -> Var:
     return mb.reverse(x=x, axes=axes) if axes else x
 
 
-@rules(aten.roll.default, checks=[constant("shifts")], moves_data=True, fewer=along)
+@rules(aten.roll.default, checks=[constant("shifts")], moves_data=True, fewer=along, empty=False)
 def roll(mb: Emit, call: Call) -> Var:
     x, shifts, dims = mb.var(call["self"]), call["shifts"], call["dims"]
     shape = call.shape("self")

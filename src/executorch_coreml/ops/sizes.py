@@ -1,8 +1,9 @@
 """Extents that only run time knows, as MIL values.
 
 torch.export gives such an extent as a ``SymInt``: an expression over symbols, each of which is an
-extent of some input. A delegate cannot be handed such a number (only tensors cross its border), so
-it computes the expression from the shapes of its own inputs.
+extent of some input, or of a tensor whose shape depends on values (``nonzero``). A delegate cannot
+be handed such a number (only tensors cross its border), so it computes the expression from the
+shapes of its own inputs, and of what selects by value within it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,17 @@ if TYPE_CHECKING:
 Extent: TypeAlias = Any
 
 INT32_MAX = 2**31 - 1  # Core ML counts extents in int32
+
+_OF_VALUES = frozenset({torch.ops.aten._local_scalar_dense.default, torch.ops.aten.item.default})
+# What torch.export adds to say what it assumes about extents. ExecuTorch (1.5.1) drops them all
+# from the programs it makes (``RemoveGraphAssertsPass``), and so do delegates.
+_ASSERTIONS = frozenset(
+    {
+        torch.ops.aten._assert_scalar.default,
+        torch.ops.aten.sym_constrain_range.default,
+        torch.ops.aten.sym_constrain_range_for_size.default,
+    }
+)
 
 _FOLDS = {
     sympy.Add: "add",
@@ -71,6 +83,14 @@ def largest(extent: Extent) -> int:
         return number
     upper = extent.node.shape_env.bound_sympy(expression(extent)).upper
     return min(int(upper), INT32_MAX) if upper.is_Integer else INT32_MAX
+
+
+def smallest(extent: Extent) -> int:
+    """The least that an extent can be."""
+    if (number := fixed_extent(extent)) is not None:
+        return number
+    lower = extent.node.shape_env.bound_sympy(expression(extent)).lower
+    return max(int(lower), 0) if lower.is_Integer else 0
 
 
 def maximum(*extents: Extent) -> sympy.Expr:
@@ -123,14 +143,36 @@ def _canonical(extent: Extent) -> int | str:
 
 
 def is_size(node: Node) -> bool:
-    """Whether a node computes an extent. Nothing is emitted for it: its expression says it all."""
-    return node.op == "call_function" and isinstance(node.meta.get("val"), (int, torch.SymInt))
+    """Whether a node computes an extent. Nothing is emitted for it: its expression says it all.
+
+    A number read out of a tensor is none, although torch.export has a symbol for it as well.
+    """
+    number = node.op == "call_function" and isinstance(node.meta.get("val"), (int, torch.SymInt))
+    return number and node.target not in _OF_VALUES
+
+
+def is_assertion(node: Node) -> bool:
+    """Whether a node only asserts something about extents, or is a truth that is only asserted."""
+    if node.op != "call_function":
+        return False
+    if node.target in _ASSERTIONS:
+        return True
+    truth = isinstance(node.meta.get("val"), (bool, torch.SymBool))
+    return truth and bool(node.users) and all(map(is_assertion, node.users))
+
+
+def depends_on_values(extent: Extent) -> bool:
+    """Whether an extent follows from values, not from the shapes of inputs."""
+    return fixed_extent(extent) is None and bool(free_unbacked_symbols(expression(extent)))
+
+
+def may_be_empty(shape: Iterable[Extent]) -> bool:
+    """Whether an extent that depends on values may turn out 0; others are 1 at least."""
+    return any(depends_on_values(extent) and smallest(extent) < 1 for extent in shape)
 
 
 def inexpressible(extent: Extent) -> str | None:
     """Why an extent has no MIL form, or None if it has one."""
-    if free_unbacked_symbols(expression(extent)):
-        return f"the extent {expression(extent)} depends on values, which only run time knows"
     for part in sympy.preorder_traversal(sympy.sympify(expression(extent))):
         power = part.is_Pow and part.exp.is_Integer and part.exp > 0
         known = part.func in (*_FOLDS, *_DIVISIONS, *_REMAINDERS)
@@ -149,9 +191,18 @@ class Sizes:
 
     def __init__(self, mb: Emit, inputs: Sequence[tuple[Var, Sequence[Extent]]]):
         self._mb = mb
-        self._sources = _sources(inputs)
+        self._sources = dict(_sources(inputs))
         self._shapes: dict[str, Var] = {}
         self._made: dict[sympy.Expr, Var] = {}
+
+    def learn(self, var: Var, shape: Sequence[Extent]) -> None:
+        """The extents of a value that no input has: they depend on values, and are read from it.
+
+        Args:
+            shape: PyTorch's shape of ``var``.
+        """
+        if any(map(depends_on_values, shape)):
+            self._sources = {**_sources([(var, shape)]), **self._sources}
 
     def scalar(self, extent: Extent) -> int | Var:
         """The extent as a number, or as an int32 MIL value of rank 0."""
@@ -204,9 +255,9 @@ class Sizes:
         return self._mb.const(made, "int32") if isinstance(made, int) else made
 
     def _symbol(self, symbol: sympy.Symbol) -> Var:
-        """Read from the input that has it, which may be ``scale * symbol + offset``."""
+        """Read from the value that has it, which may be ``scale * symbol + offset``."""
         if symbol not in self._sources:
-            raise LoweringError(f"the extent {symbol} belongs to no input of the delegate")
+            raise LoweringError(f"the extent {symbol} belongs to nothing in the delegate")
         mb, (var, axis, scale, offset) = self._mb, self._sources[symbol]
         if var.name not in self._shapes:
             self._shapes[var.name] = mb.shape(x=var)
@@ -216,7 +267,7 @@ class Sizes:
         return extent if scale == 1 else mb.floor_div(x=extent, y=scale)
 
 
-Source: TypeAlias = tuple[Any, int, int, int]  # (input, axis, scale, offset)
+Source: TypeAlias = tuple[Any, int, int, int]  # (value, axis, scale, offset)
 
 
 def _sources(

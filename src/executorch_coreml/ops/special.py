@@ -19,7 +19,7 @@ from executorch_coreml.ops.rule import ANY, FLOAT, INT, Family, Lower
 from executorch_coreml.ops.transcendental import log, log1p, reciprocal
 
 aten = torch.ops.aten
-rules = Family(dynamic=True)
+rules = Family(dynamic=True, empty=True)
 
 Formula: TypeAlias = Callable[[Emit, Var], Var]
 

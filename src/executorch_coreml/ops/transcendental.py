@@ -20,7 +20,7 @@ from executorch_coreml.ops.precision import compute_type, result
 from executorch_coreml.ops.rule import ANY, FLOAT, INT, Family, Lower
 
 aten = torch.ops.aten
-rules = Family(dynamic=True)
+rules = Family(dynamic=True, empty=True)
 
 
 def _of_float(formula: str | Lower) -> Lower:

@@ -23,7 +23,6 @@ from torch.fx import Node
 
 from executorch_coreml.compiler.backend import MARKER, CoreMLBackend, claim_name, supported
 from executorch_coreml.compiler.collector import collector_paused
-from executorch_coreml.compiler.lower import border_type
 from executorch_coreml.compiler.notes import PrecisionNotes
 from executorch_coreml.compiler.passes.fold_quantized import computed_now
 from executorch_coreml.errors import OptionsError, UnsupportedOp
@@ -31,11 +30,11 @@ from executorch_coreml.location import locate
 from executorch_coreml.ops import TABLE
 from executorch_coreml.ops.bounds import NUMBER
 from executorch_coreml.ops.call import Call, normalise
-from executorch_coreml.ops.ranks import MAX_RANK
 from executorch_coreml.ops.refused import why_not
 from executorch_coreml.ops.rule import INT, stays_whole
-from executorch_coreml.ops.sizes import inexpressible, is_size
+from executorch_coreml.ops.sizes import inexpressible, is_assertion, is_size
 from executorch_coreml.options import CompileOptions, Target
+from executorch_coreml.partition.border import cannot_enter, cannot_leave
 from executorch_coreml.partition.buffers import mutated_buffers
 from executorch_coreml.partition.fold import fold_before_export
 from executorch_coreml.partition.pieces import Piece, computing, pieces_of
@@ -213,6 +212,8 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
 
     def _refuse(self, node: Node, fixed: set[Node]) -> str | None:
         """Why the node must stay outside, judged by itself."""
+        if is_assertion(node):
+            return None
         if is_size(node):
             return inexpressible(node)
         if node.target is operator.getitem:
@@ -257,10 +258,10 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
                     if source in inside or source in constants:
                         continue
                     crossing_in = True
-                    if reason := _cannot_cross(source, target):
+                    if reason := cannot_enter(source, target):
                         illegal[node] = f"its input {source.name} {reason}"
                 outside = any(user not in inside for user in node.users)
-                if outside and (reason := _cannot_cross(node, target)):
+                if outside and (reason := cannot_leave(node, target)):
                     illegal[node] = f"its result leaves the delegate and {reason}"
                     if node.target is operator.getitem:  # goes where its producer goes
                         illegal[Call(node)["input"]] = (
@@ -303,21 +304,6 @@ def _note_numbers(program: ExportedProgram) -> None:
 def _returned_constants(program: ExportedProgram) -> set[Node]:
     """Constants that the program returns as they are; ExecuTorch cannot move those away."""
     return _constants(program) & set(program.graph.output_node().all_input_nodes)
-
-
-def _cannot_cross(node: Node, target: Target) -> str | None:
-    value = node.meta.get("val")
-    if isinstance(value, (tuple, list)):
-        return None  # its getitems cross instead
-    if not isinstance(value, torch.Tensor):
-        what = "a size" if is_size(node) else f"a {type(value).__name__}"
-        return f"is {what}; only tensors cross into Core ML"
-    if border_type(value.dtype, target) is None:
-        name = str(value.dtype).removeprefix("torch.")
-        return f"has dtype {name}, which the delegate does not take"
-    if value.dim() > MAX_RANK:
-        return f"has rank {value.dim()}; Core ML allows at most {MAX_RANK}"
-    return None
 
 
 def _known_ops(names: Iterable[str]) -> frozenset[Any]:

@@ -13,7 +13,7 @@ from torch.fx.passes.operator_support import create_op_support
 
 from executorch_coreml.ops import TABLE
 from executorch_coreml.ops.call import normalise
-from executorch_coreml.ops.sizes import is_size
+from executorch_coreml.ops.sizes import is_assertion, is_size
 
 Piece: TypeAlias = "list[Node]"
 
@@ -45,7 +45,7 @@ def computing(pieces: list[Piece]) -> tuple[list[Piece], dict[Node, str]]:
 
 
 def _moves_data(node: Node) -> bool:
-    if node.target is operator.getitem or is_size(node):
+    if node.target is operator.getitem or is_size(node) or is_assertion(node):
         return True
     op = normalise(node.target)
     return op in TABLE and TABLE[op].moves_data and op not in _decomposable()

@@ -1,4 +1,4 @@
-"""Rows for the ops of ops/index.py and ops/scatter.py."""
+"""Rows for the ops of ops/index.py, ops/put.py and ops/scatter.py."""
 
 from __future__ import annotations
 

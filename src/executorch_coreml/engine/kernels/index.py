@@ -371,5 +371,12 @@ def argsort(x: Operand, axis: Operand | int = -1, ascending: Operand | bool = Fa
 
 @kernels("non_zero", exact=True)
 def non_zero(x: Operand) -> ov.Node:
-    """One row of indices per element that is not zero, in row-major order."""
-    return ops.transpose(ops.non_zero(node(x), "i32"), i64([1, 0]))
+    """One row of indices per element that is not zero, in row-major order.
+
+    OpenVINO 2026.4 drops a conversion in front of NonZero, even one that makes integers of floats
+    (EliminateConvertNonZero). A comparison keeps it.
+    """
+    value = node(x)
+    if value.get_element_type() != ov.Type.boolean:
+        value = ops.not_equal(value, like(0, value)).output(0)
+    return ops.transpose(ops.non_zero(value, "i32"), i64([1, 0]))

@@ -70,6 +70,11 @@ def _integers(step: Step, x: ov.Output, axes: list[int], keep: bool) -> ov.Outpu
 
 
 def _total(x: ov.Output, axis: int) -> ov.Node:
+    """The last of the running sums; a 0 in front gives one where there is nothing to add up."""
+    if shape(x)[axis] is None:
+        ahead = i64([int(other == axis) for other in range(rank(x))])
+        none = i64([0] * rank(x))
+        x = ops.pad(x, ahead, none, "constant", like(0, x)).output(0)
     return ops.gather(ops.cum_sum(x, i64(axis)), i64([-1]), i64(axis))
 
 

@@ -264,14 +264,26 @@ def fill(
     out: tuple[TensorType, ...],
     value: Operand | float = 0.0,
 ) -> ov.Node:
-    return ops.broadcast(cast(node(value), output_type(out)), cast(shape, ov.Type.i64))
+    return _filled(cast(node(value), output_type(out)), cast(shape, ov.Type.i64))
 
 
 @kernels("fill_like", since=6, exact=True)
 def fill_like(
     ref_tensor: Operand, out: tuple[TensorType, ...], value: Operand | float = 0.0
 ) -> ov.Node:
-    return ops.broadcast(cast(node(value), output_type(out)), shape_node(ref_tensor))
+    return _filled(cast(node(value), output_type(out)), shape_node(ref_tensor))
+
+
+def _filled(value: ov.Output, extents: ov.Output) -> ov.Node:
+    """One number in a shape, which may be computed.
+
+    Not OpenVINO's Broadcast: fused with the arithmetic behind it, it makes 1 of an extent that
+    turns out 0 (CPU plugin, 2026.4).
+    """
+    (rank,) = extents.get_partial_shape()
+    if rank.is_dynamic or extents.get_node().get_type_name() == "Constant":
+        return ops.broadcast(value, extents)
+    return ops.tile(ops.reshape(value, i64([1] * rank.get_length()), False), extents)
 
 
 @kernels("range_1d")
