@@ -25,7 +25,7 @@ The int8 flow computes in float32 and is judged against the quantized program in
 take one step of the output's scale. PyTorch's kernel quantizes by multiplying with the reciprocal
 of the scale; Core ML divides, as the op is defined, and so does the program that judges. A float32
 sum in another order may still end on the other side of the middle between two steps, which an LSTM
-carries on from one point in time to the next: then each value must lie where 32 runs of PyTorch's
+carries on from one point in time to the next: then each value must lie where 256 runs of PyTorch's
 program do when what they quantize is shaken by 1/4096 of a step.
 
 The *existing* column is ExecuTorch 1.5.1's own Core ML backend on Linux, where its programs can be
