@@ -8,7 +8,7 @@ reading a prompt and making a token are one ``forward``; :class:`Stateful` keeps
 from __future__ import annotations
 
 import pydoc_data.topics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -27,15 +27,15 @@ class Shape:
     heads: int = 4
     groups: int = 2
     hidden: int = 352
-    length: int = 256
+    length: int = 128
 
     @property
     def head(self) -> int:
         return self.width // self.heads
 
-    def caches(self, batch: int = 1, length: int | None = None) -> list[torch.Tensor]:
+    def caches(self, batch: int = 1) -> list[torch.Tensor]:
         """Empty ones, keys and values of each layer in turn: [batch, groups, length, head]."""
-        extents = (batch, self.groups, length or self.length, self.head)
+        extents = (batch, self.groups, self.length, self.head)
         return [torch.zeros(extents) for _ in range(2 * self.layers)]
 
 
@@ -134,7 +134,7 @@ class Stateful(nn.Module):
 
 
 def texts() -> tuple[torch.Tensor, torch.Tensor]:
-    """(training text, held-out text), each [bytes]: Python's own help topics, every tenth held out."""
+    """(training text, held-out text), [bytes] each: Python's help topics, every tenth held out."""
     topics = [text.encode() for _, text in sorted(pydoc_data.topics.topics.items())]
     held_out = b"".join(topics[5::10])
     training = b"".join(text for n, text in enumerate(topics) if n % 10 != 5)
@@ -147,9 +147,8 @@ def train(
     steps: int,
     track: Callable[[Iterable[int]], Iterable[int]],
     batch: int = 8,
-    window: int = 128,
 ) -> Llama:
-    """A model trained on random windows of ``text``, the same in every process.
+    """A model trained on random windows of ``text``, as long as its caches.
 
     Args:
         track: Passes on the numbers of the steps; draws a progress bar.
@@ -158,10 +157,10 @@ def train(
     model = Llama(shape)
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.95))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=steps)
-    caches, at = shape.caches(batch, window), torch.arange(window)
+    caches, at = shape.caches(batch), torch.arange(shape.length)
     for _ in track(range(steps)):
-        starts = torch.randint(len(text) - window - 1, (batch, 1))
-        chosen = text[starts + torch.arange(window + 1)]
+        starts = torch.randint(len(text) - shape.length, (batch, 1))
+        chosen = text[starts + torch.arange(shape.length + 1)]
         logits = model(chosen[:, :-1], at, *caches)[0]
         optimiser.zero_grad()
         nn.functional.cross_entropy(logits.flatten(0, 1), chosen[:, 1:].flatten()).backward()

@@ -23,7 +23,7 @@ class Report:
     def show(self, console: Console) -> None:
         table = Table(title=self.title, title_justify="left")
         for number, heading in enumerate(self.headings):
-            table.add_column(heading, justify="right" if number else "left")
+            table.add_column(heading, justify="right" if number else "left", no_wrap=True)
         for row in self.rows:
             table.add_row(*row)
         console.print(table)
