@@ -23,6 +23,7 @@ logging.disable(logging.WARNING)
 
 import torch  # noqa: E402
 from architectures import DigitsCNN, build  # noqa: E402
+from digits import digits, train  # noqa: E402
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import (  # noqa: E402
     XnnpackPartitioner,
 )
@@ -31,8 +32,6 @@ from executorch.runtime import Runtime  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import Progress  # noqa: E402
 from rich.table import Table  # noqa: E402
-from sklearn.datasets import load_digits  # noqa: E402
-from sklearn.model_selection import train_test_split  # noqa: E402
 from torch import nn  # noqa: E402
 
 import executorch_coreml.runtime  # noqa: E402, F401  (registers the delegate)
@@ -51,24 +50,13 @@ class Result:
     milliseconds: float
 
 
-def train(epochs: int = 15) -> tuple[DigitsCNN, torch.Tensor, torch.Tensor]:
-    """(trained model, test images [360, 1, 8, 8], test labels)."""
-    torch.manual_seed(0)
-    digits = load_digits()
-    images = torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16
-    labels = torch.tensor(digits.target)
-    x, test_x, y, test_y = train_test_split(
-        images, labels, test_size=360, random_state=0, stratify=labels
-    )
-    model = DigitsCNN()
-    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+def trained(epochs: int = 15) -> DigitsCNN:
     with Progress(console=console, transient=True) as progress:
-        for _ in progress.track(range(epochs), description="training on digits"):
-            for batch in torch.randperm(len(x)).split(64):
-                optimiser.zero_grad()
-                nn.functional.cross_entropy(model(x[batch]), y[batch]).backward()
-                optimiser.step()
-    return model.eval(), test_x, test_y
+        return train(
+            DigitsCNN,
+            epochs,
+            lambda numbers: progress.track(numbers, description="training on digits"),
+        )
 
 
 def lower(model: nn.Module, example: torch.Tensor, partitioner: Any) -> bytes:
@@ -142,8 +130,8 @@ def compare(title: str, model: nn.Module, images: torch.Tensor, labels: Any = No
 
 def main() -> None:
     start = time.perf_counter()
-    model, images, labels = train()
-    compare("Digits CNN, 360 test images through the ExecuTorch runtime", model, images, labels)
+    _, _, images, labels = digits()
+    compare("Digits CNN, 360 test images through the ExecuTorch runtime", trained(), images, labels)
     mobilenet, (photo,) = build("MobileNetV2")
     compare("MobileNetV2, 224x224, whole model in one delegate", mobilenet, photo)
     console.print(

@@ -23,23 +23,24 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-warnings.simplefilter("ignore")
-logging.disable(logging.WARNING)
+if __name__ == "__main__":  # before the imports below, some of which warn
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
 
-import torch  # noqa: E402
-from executorch.exir import to_edge_transform_and_lower  # noqa: E402
-from executorch.runtime import Runtime  # noqa: E402
-from llama import Llama, Shape, Stateful, texts, train  # noqa: E402
-from report import Report, write  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.markup import escape  # noqa: E402
-from rich.progress import Progress  # noqa: E402
-from torch import nn  # noqa: E402
-from torchao.prototype.quantization.codebook_coreml import CodebookWeightOnlyConfig  # noqa: E402
-from torchao.quantization import IntxWeightOnlyConfig, PerAxis, PerGroup, quantize_  # noqa: E402
+import torch
+from executorch.exir import to_edge_transform_and_lower
+from executorch.runtime import Runtime
+from llama import Llama, Shape, Stateful, texts, train
+from report import Report, write
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from torch import nn
+from torchao.prototype.quantization.codebook_coreml import CodebookWeightOnlyConfig
+from torchao.quantization import IntxWeightOnlyConfig, PerAxis, PerGroup, quantize_
 
-import executorch_coreml.runtime  # noqa: E402, F401  (registers the delegate)
-from executorch_coreml import ComputePrecision, CoreMLBackend, CoreMLPartitioner  # noqa: E402
+import executorch_coreml.runtime  # noqa: F401  (registers the delegate)
+from executorch_coreml import ComputePrecision, CoreMLBackend, CoreMLPartitioner
 
 console = Console()
 
