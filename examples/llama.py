@@ -22,7 +22,7 @@ class Shape:
     """Extents of a model: ``length`` positions of cache, heads of ``width / heads``, of which
     ``groups`` hold keys and values."""
 
-    layers: int = 3
+    layers: int = 2
     width: int = 128
     heads: int = 4
     groups: int = 2

@@ -93,7 +93,7 @@ class Plan:
     variants: dict[str, tuple[Variant, ...]]
 
 
-FULL = Plan(Shape(), 450, 64, 16, dict.fromkeys(LINEARS, VARIANTS))
+FULL = Plan(Shape(), 300, 64, 12, dict.fromkeys(LINEARS, VARIANTS))
 QUICK = Plan(
     Shape(layers=1, width=64, heads=2, groups=1, hidden=96, length=64),
     60,

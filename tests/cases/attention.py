@@ -86,6 +86,17 @@ ROWS: list[Case] = [
             ("bool with a row of False", ALLOWED),
             ("-inf with a full row", INFINITE),
             ("finfo.min with a full row", LOWEST),
+            ("bool that hides nothing", torch.ones(2, 1, 3, 5, dtype=torch.bool)),
+            ("float that hides nothing", torch.zeros(2, 2, 3, 5)),
+            ("the same for all samples", ALLOWED.expand(2, 1, 3, 5)),
+            ("float per head", randn(1, 2, 3, 5).expand(2, 2, 3, 5)),
+        ]
+    ),
+    *(
+        Case(f"stored mask with more samples than queries, {id}", Masked(mask), _inputs(1, 2), SDPA)
+        for id, mask in [
+            ("the same for all", ALLOWED.expand(2, 1, 3, 5)),
+            ("that hides nothing", torch.ones(2, 1, 3, 5, dtype=torch.bool)),
         ]
     ),
     *(
