@@ -11,6 +11,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn
 
+BATCH = 64
+
 Classifier = TypeVar("Classifier", bound=nn.Module)
 
 
@@ -48,12 +50,13 @@ def train(
     torch.manual_seed(0)
     model = make()
     x, y, *_ = digits()
-    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
+    optimiser = torch.optim.AdamW(model.parameters())
+    steps = epochs * -(-len(x) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps)
     for _ in track(range(epochs)):
-        for batch in torch.randperm(len(x)).split(64):
+        for batch in torch.randperm(len(x)).split(BATCH):
             optimiser.zero_grad()
             nn.functional.cross_entropy(model(x[batch]), y[batch]).backward()
             optimiser.step()
-        schedule.step()
+            schedule.step()
     return model.requires_grad_(False).eval()
