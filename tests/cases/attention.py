@@ -93,13 +93,6 @@ ROWS: list[Case] = [
         ]
     ),
     *(
-        Case(f"stored mask with more samples than queries, {id}", Masked(mask), _inputs(1, 2), SDPA)
-        for id, mask in [
-            ("the same for all", ALLOWED.expand(2, 1, 3, 5)),
-            ("that hides nothing", torch.ones(2, 1, 3, 5, dtype=torch.bool)),
-        ]
-    ),
-    *(
         Case(f"grouped {id}", _with(enable_gqa=True, **options), (*_grouped(), *mask), SDPA)
         for id, options, mask in [
             ("plain", {}, ()),

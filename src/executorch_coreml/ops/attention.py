@@ -7,6 +7,7 @@ the queries' scale, the mask, and the treatment of masked rows.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 from math import prod
@@ -150,7 +151,7 @@ def _mask(mb: Emit, call: Call, mil: str) -> Mask | None:
         return None
     known = mb.array(given)
     if known is not None:
-        return _known_mask(mb, call, known, mil)
+        return _known_mask(mb, known, mil)
     return (
         _boolean_mask(mb, given, mil)
         if call.dtype("attn_mask") is torch.bool
@@ -162,29 +163,26 @@ def _causal_mask(mb: Emit, call: Call, mil: str) -> Mask | None:
     """Each query attends to keys up to its own place; every query has one."""
     counts = [mb.sizes.scalar(call.shape(name)[-2]) for name in ("query", "key")]
     if all(isinstance(count, int) for count in counts):
-        return _known_mask(mb, call, np.tril(np.ones(counts, np.bool_)), mil)
+        return _known_mask(mb, np.tril(np.ones(counts, np.bool_)), mil)
     rows, columns = (mb.range_1d(start=0, end=count, step=1) for count in counts)
     hidden = mb.less(x=mb.expand_dims(x=rows, axes=[1]), y=columns)
     return Mask(mb.mul(x=mb.cast(hidden, mil), y=mb.const(_lowest(mil), mil)), None)
 
 
-def _known_mask(mb: Emit, call: Call, mask: np.ndarray[Any, Any], mil: str) -> Mask | None:
+def _known_mask(mb: Emit, mask: np.ndarray[Any, Any], mil: str) -> Mask | None:
     """A constant: stored once for all layers and everything along which it is the same, and not at
     all if it hides nothing. transformers makes such masks, with a copy for each sample."""
-    batch, own = mask.shape[:-2], call.shape("query")[:-2]
-    pairs = zip(reversed(batch), reversed(own), strict=False)
-    if len(batch) <= len(own) and all(extent in (1, rows) for extent, rows in pairs):
-        if mask.all() if mask.dtype == np.bool_ else not mask.any():
-            return None
-        for axis in range(len(batch)):
-            first = mask.take([0], axis)
-            mask = first if (mask == first).all() else mask
+    if mask.all() if mask.dtype == np.bool_ else not mask.any():
+        return None
+    for axis in range(mask.ndim - 2):
+        first = mask.take([0], axis)
+        mask = first if (mask == first).all() else mask
     if mask.dtype == np.bool_:
         bias, attends = np.where(mask, 0.0, _lowest(mil)), mask.any(-1, keepdims=True)
     else:
         bias = np.maximum(mask.astype(np.float64), _lowest(mil))
         attends = (mask != -np.inf).any(-1, keepdims=True)
-    key = ("mask", mil, bias.shape, bias.tobytes())
+    key = ("mask", mil, bias.shape, hashlib.sha256(np.ascontiguousarray(bias).data).digest())
     stored = mb.once(key, lambda: mb.const(bias, mil))
     return Mask(stored, None if attends.all() else mb.const(attends * 1.0, mil))
 
