@@ -94,6 +94,15 @@ ROWS: list[Case | Reject] = [
         covers=aten.ldexp.Tensor,
     ),
     Case(
+        "ldexp-far",
+        torch.ldexp,
+        (
+            torch.tensor([0.0, -0.0, 2.0**-14, 0.25, -1.5, 3.0, 60000.0, 5.0]),
+            torch.tensor([254, 1000, 25, 252, -100, 127, -20, -1000]),
+        ),
+        covers=aten.ldexp.Tensor,
+    ),
+    Case(
         "ldexp-int", torch.ldexp, (randint(4), randint(4, low=-3, high=3)), covers=aten.ldexp.Tensor
     ),
     Case("signbit", torch.signbit, (SIGNS,), covers=aten.signbit.default),

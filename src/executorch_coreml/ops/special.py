@@ -237,10 +237,22 @@ rules(aten.logaddexp2.default, types=FLOAT)(_of_two(log_add_2))
 
 @rules(aten.ldexp.Tensor, types=ANY)
 def ldexp(mb: Emit, call: Call) -> Var:
-    """x 2^other, in fp32: either factor may be beyond fp16's range when the product is not."""
+    """x 2^other, in fp32: either factor may be beyond fp16's range when the product is not.
+
+    By an integer PyTorch (2.13) multiplies as C's ldexp does, for which no power is beyond range:
+    in four steps none is in float32, and 2^300 makes 0 or infinity of everything.
+    """
     kind = keep_fp32(mb, call.out.dtype, "a power of two beyond fp16's range")
-    power = mb.exp2(x=mb.var(call["other"], kind))
-    return result(mb, call, mb.mul(x=mb.var(call["self"], kind), y=power))
+    x, other = mb.var(call["self"], kind), mb.var(call["other"], kind)
+    if call.dtype("other") in FLOAT:
+        return result(mb, call, mb.mul(x=x, y=mb.exp2(x=other)))
+    other = mb.clip(x=other, alpha=-300.0, beta=300.0)
+    step = mb.floor(x=mb.mul(x=other, y=0.25))
+    power = mb.exp2(x=step)
+    for _ in range(3):
+        x = mb.mul(x=x, y=power)
+    last = mb.exp2(x=mb.sub(x=other, y=mb.mul(x=step, y=3.0)))
+    return result(mb, call, mb.mul(x=x, y=last))
 
 
 # -- signs ---------------------------------------------------------------------------------------
