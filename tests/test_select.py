@@ -82,11 +82,16 @@ ROWS = [
     Row("masked_scatter", lambda x: torch.zeros(4, 4).masked_scatter(x > 0, values(x) * 2)),
     Row("experts", experts),
 ]
+# Where fp16 is more than another type: in sums, quotients and what keeps float32 on the way.
+ROUNDED = {"values", "sum", "mean", "spread", "cumsum", "softmax", "linear", "written", "experts"}
 
 
 @pytest.mark.filterwarnings("ignore:.*degrees of freedom is <= 0")  # of the spread of one or none
-@pytest.mark.parametrize("precision", [FP32, FP16], ids=("fp32", "fp16"))
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
+@pytest.mark.parametrize(
+    ("row", "precision"),
+    [pytest.param(row, FP32, id=f"{row.id}-fp32") for row in ROWS]
+    + [pytest.param(row, FP16, id=f"{row.id}-fp16") for row in ROWS if row.id in ROUNDED],
+)
 def test_any_number_of_elements(row: Row, precision: Any) -> None:
     lowered, partitioner = lower(export(row.fn, (SOME,)), precision)
     assert not partitioner.report.refused, str(partitioner.report)
