@@ -40,6 +40,12 @@ ROWS: list[Case | Reject] = [
     Case("erfinv", torch.erfinv, (EDGES,), covers=aten.erfinv.default),
     Case("ndtri", torch.special.ndtri, (CHANCES,), covers=aten.special_ndtri.default),
     Case("lgamma", torch.lgamma, (POSITIVE,), covers=aten.lgamma.default),
+    Case(
+        "lgamma-infinite",
+        torch.lgamma,
+        (torch.tensor([INF, -INF, NAN, 2.5]),),
+        covers=aten.lgamma.default,
+    ),
     Case("lgamma-small", torch.lgamma, (BETWEEN_POLES,), covers=aten.lgamma.default),
     Case("digamma", torch.digamma, (POSITIVE[1:],), covers=aten.digamma.default),
     Case(

@@ -116,12 +116,13 @@ def _lgamma_of_large(mb: Emit, x: Var) -> Var:
 
 
 def lgamma(mb: Emit, x: Var) -> Var:
-    """log |gamma(x)|; below 1/2 by reflection."""
+    """log |gamma(x)|; below 1/2 by reflection, infinite for both infinities."""
     low = mb.less(x=x, y=0.5)
     large = _lgamma_of_large(mb, mb.select(cond=low, a=mb.sub(x=1.0, y=x), b=x))
     sine = mb.abs(x=mb.sin(x=mb.mul(x=mb.sub(x=x, y=mb.floor(x=x)), y=math.pi)))
     mirrored = mb.sub(x=mb.sub(x=math.log(math.pi), y=log(mb, sine)), y=large)
-    return mb.select(cond=low, a=mirrored, b=large)
+    found, size = mb.select(cond=low, a=mirrored, b=large), mb.abs(x=x)
+    return mb.select(cond=mb.equal(x=size, y=math.inf), a=size, b=found)  # not infinity less itself
 
 
 def digamma(mb: Emit, x: Var) -> Var:
