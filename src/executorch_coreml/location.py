@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 # Frames below these folders are libraries the model calls, not the user's own lines.
 _LIBRARY = re.compile(r"[/\\](torch|executorch|torchao)[/\\]")
+# Ops that a quantizer puts between layers. They have no place of their own.
+_INSERTED = ("quantized_decomposed.", "torchao.", "quant.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +53,33 @@ def locate(node: torch.fx.Node) -> Location:
     """Reads the stack trace and the module stack that torch.export recorded on ``node``.
 
     The innermost frame outside torch wins: for a layer of a model library that is the library's
-    own ``forward``, which is where the op is written.
+    own ``forward``, which is where the op is written. What a quantizer inserted is where the layer
+    is that reads its result or, for the results of the model, makes its argument.
     """
+    own, node = node, _layer(node)
     frames = _FRAME.findall(node.meta.get("stack_trace") or "")
     user = [f for f in frames if not _LIBRARY.search(f[0])] or frames
     file, line = (user[-1][0], int(user[-1][1])) if user else (None, None)
+    return Location(op_name(own), own.name, file, line, _module(node))
+
+
+def _module(node: torch.fx.Node) -> str:
+    """The dotted path of the innermost module that the node is in."""
     stack = node.meta.get("nn_module_stack") or {}
     paths = [path for path, _ in stack.values()]
     module = paths[-1] if paths else ""
-    module = module.removeprefix("L['self']").removeprefix(".")
-    return Location(op_name(node), node.name, file, line, module)
+    return str(module.removeprefix("L['self']").removeprefix("."))
+
+
+def _layer(node: torch.fx.Node) -> torch.fx.Node:
+    """The node itself, or the nearest one in a module for an inserted one outside of all."""
+    for neighbours in (lambda n: list(n.users), lambda n: n.all_input_nodes):
+        near = node
+        while not _module(near) and op_name(near).startswith(_INSERTED):
+            following = neighbours(near)
+            if not following:
+                break
+            near = following[0]
+        if _module(near):
+            return near
+    return node
