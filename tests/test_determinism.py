@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from case import export, lower, randn
 
-SCRIPT = """
+MOBILENET = """
 import hashlib, torch
 from case import export, lower, randn
 from transformers import MobileNetV2Config, MobileNetV2ForImageClassification
@@ -21,11 +22,27 @@ model = MobileNetV2ForImageClassification(config).eval()
 lowered, partitioner = lower(export(model, (randn(1, 3, 64, 64),)))
 print(partitioner.report.delegates, hashlib.sha256(lowered.buffer).hexdigest())
 """
+# Every form of compressed weights, and quantized activations.
+QUANTIZED = """
+import hashlib, warnings
+import torch
+from case import export, lower
+from quantized_models import PT2E, TORCHAO, Layers, layer_inputs
+warnings.simplefilter("ignore")
+schemes = {scheme.id: scheme for scheme in (*PT2E, *TORCHAO)}
+digest, delegates = hashlib.sha256(), 0
+for name in ("static", "int8_axis", "int4_group", "palette4", "palette2_rows"):
+    model = schemes[name].quantize(Layers().eval(), layer_inputs())
+    lowered, partitioner = lower(export(model, layer_inputs()))
+    digest.update(lowered.buffer)
+    delegates = max(delegates, partitioner.report.delegates)
+print(delegates, digest.hexdigest())
+"""
 
 
-def _in_a_process(seed: str) -> str:
+def _in_a_process(script: str, seed: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
+        [sys.executable, "-c", script],
         env={**os.environ, "PYTHONHASHSEED": seed},
         cwd=os.path.dirname(__file__),
         capture_output=True,
@@ -35,8 +52,9 @@ def _in_a_process(seed: str) -> str:
     return done.stdout.splitlines()[-1]
 
 
-def test_two_processes_two_hash_seeds_same_pte() -> None:
-    first, second = _in_a_process("1"), _in_a_process("20260827")
+@pytest.mark.parametrize("script", [MOBILENET, QUANTIZED], ids=["mobilenet", "quantized"])
+def test_two_processes_two_hash_seeds_same_pte(script: str) -> None:
+    first, second = _in_a_process(script, "1"), _in_a_process(script, "20260827")
     assert first == second
     assert first.startswith("1 ")
 
