@@ -59,7 +59,8 @@ class CoreMLQuantizer(Quantizer):  # type: ignore[misc]
 
     Args:
         config: A :class:`LinearQuantizerConfig`, coremltools' class of that name, a mapping in
-            the same spelling, or None to quantize everything with the defaults.
+            the same spelling, the path of a YAML file that holds one, YAML text, or None to
+            quantize everything with the defaults.
 
     Raises:
         OptionsError: The config holds something that cannot be honoured.

@@ -1,7 +1,7 @@
 """What to quantize, and how: coremltools' ``LinearQuantizerConfig`` in equal dataclasses.
 
 coremltools' own classes do not import beside every torch, so nothing here needs them; objects of
-theirs are accepted and read field by field, as are dictionaries such as YAML files give.
+theirs are accepted and read field by field, as are dictionaries and YAML.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
+from os import PathLike
 from typing import Any, TypeVar
 
 import torch
 
 from executorch_coreml.errors import OptionsError
+from executorch_coreml.quantizer.from_yaml import Yaml, read_yaml
 
 
 class QuantizationScheme(Enum):
@@ -123,6 +125,11 @@ class ModuleLinearQuantizerConfig:
         """From a mapping of field names, in coremltools' spelling."""
         return cls(**_known(cls, config_dict))
 
+    @classmethod
+    def from_yaml(cls, yml: Yaml) -> ModuleLinearQuantizerConfig:
+        """From a YAML file, given by path or open, or from YAML text."""
+        return _from_yaml(cls, yml)
+
 
 E = TypeVar("E", bound=Enum)
 
@@ -183,10 +190,19 @@ class LinearQuantizerConfig:
         if chosen is None and not self.module_type_configs and not self.module_name_configs:
             chosen = ModuleLinearQuantizerConfig()
         object.__setattr__(self, "global_config", chosen)
-        types = {type_name(key): one for key, one in self.module_type_configs.items()}
+        types, names = (
+            _mapping(name, getattr(self, name))
+            for name in ("module_type_configs", "module_name_configs")
+        )
+        for key in names:
+            if not isinstance(key, str):
+                raise OptionsError(
+                    f"module_name_configs has key {key!r}; the path of a module is a string",
+                    hint=f'write it in quotes: "{key}"',
+                )
         for name, given in (
-            ("module_type_configs", types),
-            ("module_name_configs", dict(self.module_name_configs)),
+            ("module_type_configs", {type_name(key): one for key, one in types.items()}),
+            ("module_name_configs", names),
         ):
             read = {key: _module_config(f"{name}[{key!r}]", one) for key, one in given.items()}
             object.__setattr__(self, name, read)
@@ -196,9 +212,30 @@ class LinearQuantizerConfig:
         """From nested mappings, in coremltools' spelling."""
         return cls(**_known(cls, config_dict))
 
+    @classmethod
+    def from_yaml(cls, yml: Yaml) -> LinearQuantizerConfig:
+        """From a YAML file, given by path or open, or from YAML text.
+
+        Raises:
+            OptionsError: It cannot be read; the message names the file, the key and the module.
+        """
+        return _from_yaml(cls, yml)
+
+
+C = TypeVar("C", ModuleLinearQuantizerConfig, LinearQuantizerConfig)
+
+
+def _from_yaml(cls: type[C], yml: Yaml) -> C:
+    source, found = read_yaml(yml)
+    try:
+        return cls.from_dict(found)
+    except OptionsError as cause:
+        place = ": ".join(filter(None, (source, cause.location)))
+        raise OptionsError(cause.message, location=place or None, hint=cause.hint) from None
+
 
 def quantizer_config(given: Any) -> LinearQuantizerConfig:
-    """A config of ours from one of ours, coremltools', a mapping, or None for the defaults.
+    """A config of ours from one of ours, coremltools', a mapping, YAML, or None for the defaults.
 
     Raises:
         OptionsError: It is none of these, or holds what cannot be honoured.
@@ -207,9 +244,17 @@ def quantizer_config(given: Any) -> LinearQuantizerConfig:
         return given or LinearQuantizerConfig()
     if isinstance(given, Mapping):
         return LinearQuantizerConfig.from_dict(given)
+    if isinstance(given, (str, PathLike)) or hasattr(given, "read"):
+        return LinearQuantizerConfig.from_yaml(given)
     if hasattr(given, "global_config"):
         return LinearQuantizerConfig(**_read(LinearQuantizerConfig, given))
-    raise OptionsError(f"a LinearQuantizerConfig or a mapping is needed; got {given!r}")
+    raise OptionsError(f"a LinearQuantizerConfig, a mapping or YAML is needed; got {given!r}")
+
+
+def _mapping(name: str, given: Any) -> dict[Any, Any]:
+    if not isinstance(given, Mapping):
+        raise OptionsError(f"it must be a mapping; got {given!r}", location=name)
+    return dict(given)
 
 
 def _module_config(key: str, given: Any) -> ModuleLinearQuantizerConfig | None:
@@ -231,6 +276,8 @@ def _module_config(key: str, given: Any) -> ModuleLinearQuantizerConfig | None:
 
 def _known(cls: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     names = [one.name for one in fields(cls)]
+    if not isinstance(given, Mapping):
+        raise OptionsError(f"{cls.__name__} needs a mapping; got {given!r}")
     unknown = [str(key) for key in given if key not in names]
     if unknown:
         raise OptionsError(
