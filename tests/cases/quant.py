@@ -28,6 +28,14 @@ def between(*shape: int, low: int = -140, high: int = 140) -> torch.Tensor:
     return (randint(*shape, low=low, high=high).float() + 0.25) * STEP
 
 
+def peaked(*shape: int) -> torch.Tensor:
+    """Every fourth value is the largest. Symmetric scales put the extremes half way between two
+    integers, where 127.5 is clipped to 127 either way, but -127.5 may become -127 or -128."""
+    x = randn(*shape)
+    x[..., ::4] = 4.0
+    return x
+
+
 def small(*shape: int, low: int = -128, high: int = 128, dtype: Any = torch.int8) -> torch.Tensor:
     return randint(*shape, low=low, high=high, dtype=dtype)
 
@@ -122,10 +130,57 @@ def _integers(name: str, low: int, high: int, block: list[int], shape=(4, 8), **
     return Case(name, fn, (randn(*shape),), ao.dequantize_affine.default)
 
 
+def _dynamic(choose, quantize, dequantize, eps: bool = True):
+    """Scale and zero point from the tensor, as PT2E's dynamic quantization has them."""
+
+    def fn(x):
+        scale, zero = choose(x, *SIGNED[:2], *([1e-6] if eps else []), SIGNED[2])
+        made = quantize(x, scale, zero, *SIGNED)
+        return dequantize(made, scale, zero, *SIGNED) * 2
+
+    return fn
+
+
+def _dynamic_tokens(choose):
+    def fn(x):
+        scale, zero = choose(x, torch.int8)
+        made = q.quantize_per_token.default(x, scale, zero, *SIGNED)
+        return q.dequantize_per_token.default(made, scale, zero, *SIGNED, torch.float32) * 2
+
+    return fn
+
+
+def _dynamic_affine(mapping: str, block: list[int], keep: bool = False):
+    """What torchao's Int8DynamicActivation configs make."""
+
+    def fn(x):
+        zero_dtype = torch.int8
+        scale, zero = ao.choose_qparams_affine.default(
+            x, mapping, block, torch.int8, -128, 127, None, None, zero_dtype, keep
+        )
+        made = ao.quantize_affine.default(x, block, scale, zero, torch.int8, -128, 127)
+        back = ao.dequantize_affine.default(made, block, scale, zero, torch.int8, -128, 127)
+        return back * 2
+
+    return fn
+
+
+def _group_activation(x, scale, zero):
+    made = q.quantize_per_channel_group.default(x, scale, zero, *SIGNED, 4)
+    return q.dequantize_per_channel_group.default(made, scale, zero, *SIGNED, 4, torch.float32) * 2
+
+
+def _double(x):
+    made = q.quantize_per_token.default(x, x[:, :1].abs() + 1, x[:, :1] * 0, *SIGNED)
+    return q.dequantize_per_token.default(made, x[:, :1], x[:, :1], *SIGNED, torch.float64).float()
+
+
 VECTOR = (torch.tensor([STEP, 2 * STEP, STEP / 2]), torch.tensor([0, 3, -5]))
 QD = (q.quantize_per_tensor.default, q.dequantize_per_tensor.default)
 PER_CHANNEL = (q.quantize_per_channel.default, q.dequantize_per_channel.default)
 AFFINE = (ao.quantize_affine.default, ao.dequantize_affine.default)
+# In fp16 the input itself is rounded: values between two integers may become either.
+STEPS = {"half_rtol": 2.0**-7}
 DECODED = q.dequantize_per_channel.default
 X = (between(3, 7),)
 
@@ -194,16 +249,97 @@ ROWS = [
         (randn(4, 8),),
         ao.dequantize_affine.default,
     ),
+    Case(
+        "dynamic_tensor",
+        _dynamic(
+            q.choose_qparams.tensor,
+            q.quantize_per_tensor.tensor,
+            q.dequantize_per_tensor.tensor,
+        ),
+        (randn(4, 9),),
+        (q.choose_qparams.tensor, q.quantize_per_tensor.tensor, q.dequantize_per_tensor.tensor),
+        **STEPS,
+    ),
+    Case(
+        "dynamic_symmetric",
+        _dynamic(
+            q.choose_qparams_symmetric.tensor,
+            q.quantize_per_tensor.tensor,
+            q.dequantize_per_tensor.tensor,
+        ),
+        (peaked(4, 11),),
+        q.choose_qparams_symmetric.tensor,
+        **STEPS,
+    ),
+    Case(
+        "dynamic_tokens",
+        _dynamic_tokens(q.choose_qparams_per_token.default),
+        (peaked(2, 4, 9),),
+        (
+            q.choose_qparams_per_token.default,
+            q.quantize_per_token.default,
+            q.dequantize_per_token.default,
+        ),
+        **STEPS,
+    ),
+    Case(
+        "dynamic_tokens_affine",
+        _dynamic_tokens(q.choose_qparams_per_token_asymmetric.default),
+        (randn(3, 9) + 0.7,),
+        q.choose_qparams_per_token_asymmetric.default,
+        **STEPS,
+    ),
+    Case(
+        "dynamic_tokens_of_zeros",
+        _dynamic_affine("ASYMMETRIC", [1, 5]),
+        (torch.zeros(3, 5),),
+        ao.choose_qparams_affine.default,
+    ),
+    Case(
+        "dynamic_rows",
+        _dynamic_affine("ASYMMETRIC", [1, 1, 9]),
+        (randn(2, 3, 9),),
+        (ao.choose_qparams_affine.default, *AFFINE),
+        **STEPS,
+    ),
+    Case(
+        "dynamic_rows_symmetric",
+        _dynamic_affine("SYMMETRIC", [1, 12], True),
+        (peaked(3, 12),),
+        ao.choose_qparams_affine.default,
+        **STEPS,
+    ),
+    Case(
+        "dynamic_groups",
+        _dynamic_affine("SYMMETRIC", [1, 4], True),
+        (peaked(3, 8),),
+        ao.choose_qparams_affine.default,
+        **STEPS,
+    ),
+    Case(
+        "group_activation",
+        Held(_group_activation, torch.tensor([[STEP, 2 * STEP]] * 3), torch.zeros(3, 2).long()),
+        (between(3, 8),),
+        (q.quantize_per_channel_group.default, q.dequantize_per_channel_group.default),
+    ),
     *[_palette(f"palette{bits}", bits, [4, 8]) for bits in range(1, 9)],
     _palette("palette3_columns", 3, [4, 2]),
     _palette("palette4_rows", 4, [2, 8]),
     _palette("palette2_rank4", 2, [2, 4, 3, 3], (4, 4, 3, 3)),
+    Reject("double", _double, (randn(3, 5),), q.dequantize_per_token.default, "dtype float64"),
     Reject(
-        "run_time_steps",
-        lambda x: q.quantize_per_tensor.tensor(x, x.max(), torch.tensor(0), *SIGNED).float(),
-        X,
-        q.quantize_per_tensor.tensor,
-        "scale is computed at run time",
+        "blocks_of_blocks",
+        lambda x: _dynamic_affine("SYMMETRIC", [1, 2, 2, 1], True)(x),
+        (randn(3, 4, 4, 2),),
+        ao.quantize_affine.default,
+        "input in blocks has 6 axes",
+    ),
+    Reject(
+        "no_clipping",
+        lambda x: _dynamic_affine("SYMMETRIC_NO_CLIPPING_ERR", [1, 6], True)(x),
+        (randn(3, 6),),
+        ao.choose_qparams_affine.default,
+        "mapping_type must be one of",
     ),
     Reject(
         "wide_integers",

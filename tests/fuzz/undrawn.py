@@ -22,6 +22,12 @@ UNDEFINED = """
 # Their arguments come from a quantizer, whose tests cover them.
 QUANTIZED = """
     quant.dequantize_codebook.default quantized_decomposed.dequantize_per_channel.default
+    quantized_decomposed.choose_qparams.tensor quantized_decomposed.choose_qparams_symmetric.tensor
+    quantized_decomposed.choose_qparams_per_token.default
+    quantized_decomposed.choose_qparams_per_token_asymmetric.default
+    quantized_decomposed.quantize_per_token.default
+    quantized_decomposed.dequantize_per_token.default
+    quantized_decomposed.quantize_per_channel_group.default torchao.choose_qparams_affine.default
     quantized_decomposed.dequantize_per_channel_group.default
     quantized_decomposed.dequantize_per_tensor.default
     quantized_decomposed.dequantize_per_tensor.tensor

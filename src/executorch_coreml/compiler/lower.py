@@ -38,6 +38,7 @@ from executorch_coreml.errors import CompileError, LoweringError, TypeMismatch, 
 from executorch_coreml.location import locate
 from executorch_coreml.ops import TABLE
 from executorch_coreml.ops.call import Call
+from executorch_coreml.ops.choose_qparams import chosen
 from executorch_coreml.ops.emit import Emit, Var, mil_type
 from executorch_coreml.ops.narrow import wrap
 from executorch_coreml.ops.refused import why_not
@@ -138,7 +139,7 @@ def lower(program: ExportedProgram, options: CompileOptions, pool: Pool | None =
 def _kept_wide(graph: DelegatedGraph) -> dict[Node, str]:
     """Node whose float32 fp16 cannot stand for -> why."""
     kept = dict.fromkeys(positions(graph), "a position, an angle or a fraction: kept in fp32")
-    return kept | beyond_half(graph)
+    return kept | beyond_half(graph) | chosen(graph.graph.nodes)
 
 
 def border_type(dtype: torch.dtype, target: Target) -> str | None:

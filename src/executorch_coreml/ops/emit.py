@@ -299,6 +299,7 @@ class Emit:
 
 
 _MIL_TYPES = {
+    torch.float64: "fp32",  # scales that PyTorch computed in float32; no rule takes other float64
     torch.float32: "fp32",
     torch.float16: "fp16",
     torch.int64: "int32",

@@ -30,6 +30,8 @@ from executorch_coreml.ops.compressed import (
 )
 from executorch_coreml.ops.emit import Emit, Var
 from executorch_coreml.ops.precision import FP16_NORMAL
+from executorch_coreml.ops.quant_arithmetic import back_by_hand, by_hand, split_axes
+from executorch_coreml.ops.ranks import MAX_RANK
 from executorch_coreml.ops.rule import BYTES, FLOAT, INT, Check, Family
 from executorch_coreml.options import Target
 
@@ -38,7 +40,7 @@ ao = torch.ops.torchao
 quant = torch.ops.quant
 rules = Family()
 
-TYPES = FLOAT | INT
+TYPES = FLOAT | INT | {torch.float64}  # scales may be float64
 _NAMES = {torch.int8: "int8", torch.uint8: "uint8"}
 
 QUANTIZES = {
@@ -46,15 +48,26 @@ QUANTIZES = {
     quantized.quantize_per_tensor.tensor,
     quantized.quantize_per_channel.default,
     quantized.quantize_per_channel_group.default,
+    quantized.quantize_per_token.default,
     ao.quantize_affine.default,
+}
+_ZERO_FIRST = {
+    quantized.quantize_per_channel_group.default,
+    quantized.quantize_per_token.default,
 }
 
 
-def fixed_steps(call: Call) -> str | None:
-    """The scale and zero point are constants"""
-    for name in ("scale", "scales", "zero_point", "zero_points"):
-        if name in call.args and not call.known(name):
-            return f"{name} is computed at run time; Core ML needs a constant"
+def _fixed_steps(call: Call) -> bool:
+    """Whether the scale and zero point are constants."""
+    names = ("scale", "scales", "zero_point", "zero_points")
+    return all(call.known(name) for name in names if name in call.args)
+
+
+def half_or_float(call: Call) -> str | None:
+    """What is quantized has dtype float32 or float16"""
+    for dtype in (call.dtype("input"), call.out.dtype):
+        if dtype is torch.float64:
+            return "the tensor has dtype float64; Core ML quantizes float32 and float16"
     return None
 
 
@@ -72,14 +85,24 @@ def byte(name: str) -> Check:
 
 
 def placed_steps(call: Call) -> str | None:
-    """A weight, or a tensor of rank 1 or more with one scale in all or one per extent of an axis"""
-    if call.known("input"):
+    """A weight, or a tensor of rank 1 or more that has at most 5 axes with its blocks counted"""
+    if call.known("input") and _fixed_steps(call) and call.op not in QUANTIZES:
         return None
     if call.rank("input") == 0:
         return "input has rank 0; Core ML quantizes tensors of rank 1 and more"
-    if channel_axis(call.shape("input"), blocks_of(call)) is None:
-        return "input is computed at run time and has a scale per block of it"
+    axes = len(split_axes(call.shape("input"), blocks_of(call))[0])
+    if axes > MAX_RANK:
+        return f"input in blocks has {axes} axes; Core ML allows at most {MAX_RANK}"
     return None
+
+
+def by_hand_only(call: Call) -> bool:
+    """Whether Core ML's own ops do not take the scales."""
+    if not _fixed_steps(call):
+        return True
+    if call.known("input") and call.op not in QUANTIZES:
+        return False
+    return channel_axis(call.shape("input"), blocks_of(call)) is None
 
 
 def blocks_of(call: Call) -> tuple[int, ...]:
@@ -89,6 +112,8 @@ def blocks_of(call: Call) -> tuple[int, ...]:
         return tuple(n // b for n, b in zip(shape, call["block_size"], strict=True))
     if "group_size" in call.args:
         return (*shape[:-1], shape[-1] // call["group_size"])
+    if "scales" in call.args and "axis" not in call.args:
+        return (*shape[:-1], 1)  # per token
     blocks = [1] * len(shape)
     if "axis" in call.args:
         blocks[call["axis"] % len(shape)] = shape[call["axis"]]
@@ -131,12 +156,18 @@ def _computed(mb: Emit, call: Call) -> Array:
     quantized.quantize_per_tensor.default,
     quantized.quantize_per_tensor.tensor,
     quantized.quantize_per_channel.default,
+    quantized.quantize_per_channel_group.default,
+    quantized.quantize_per_token.default,
     ao.quantize_affine.default,
     types=TYPES,
     since=Target.iOS17,
-    checks=[fixed_steps, byte("result"), placed_steps],
+    since_of=lambda call: Target.iOS15 if by_hand_only(call) else Target.iOS17,
+    checks=[byte("result"), half_or_float, placed_steps],
 )
 def quantize(mb: Emit, call: Call) -> Var:
+    if by_hand_only(call):
+        first = call.op in _ZERO_FIRST
+        return by_hand(mb, call, blocks_of(call), *integers_of(call), zero_first=first)
     scale, zero = _steps(mb, call)
     kind = _kind(mb, call.dtype("input"), scale)
     x = _limited(mb, mb.var(call["input"], kind), call, scale, zero)
@@ -180,6 +211,8 @@ def _parameters(
 
 
 def _weight_form(call: Call) -> Target:
+    if by_hand_only(call):
+        return Target.iOS15
     if not call.known("input"):
         return Target.iOS17
     if call.rank("input") == 0:
@@ -192,15 +225,18 @@ def _weight_form(call: Call) -> Target:
     quantized.dequantize_per_tensor.tensor,
     quantized.dequantize_per_channel.default,
     quantized.dequantize_per_channel_group.default,
+    quantized.dequantize_per_token.default,
     ao.dequantize_affine.default,
     types=TYPES,
     since=Target.iOS16,
     since_of=_weight_form,
-    checks=[fixed_steps, byte("input"), placed_steps],
+    checks=[byte("input"), half_or_float, placed_steps],
     moves_data=True,
 )
 def dequantize(mb: Emit, call: Call) -> Var:
     mil = mb.type_of(call.out.dtype)
+    if by_hand_only(call):
+        return mb.cast(back_by_hand(mb, call, blocks_of(call)), mil)
     scale, zero = _steps(mb, call)
     data = mb.array(call["input"]) if call.known("input") else None
     if data is not None:
