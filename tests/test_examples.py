@@ -15,6 +15,7 @@ from executorch_coreml.compiler import payload
 from executorch_coreml.mil.bundle import read
 from executorch_coreml.mil.pte import read_pte
 
+STUDY = pytest.mark.xdist_group("study")  # one process trains, for all tests of what it made
 DOCS = Path(__file__).parents[1] / "docs"
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torchao and torch.export have many
@@ -31,6 +32,7 @@ def lowered(results: list[llm.Result], linears: str, variant: llm.Variant) -> by
     return pte
 
 
+@STUDY
 def test_the_tokens_are_those_of_the_quantized_model_in_pytorch(results: list[llm.Result]) -> None:
     eager = {r.linears: r for r in results if r.variant is None}
     assert llm.differing(results) == []
@@ -43,12 +45,14 @@ def test_the_tokens_are_those_of_the_quantized_model_in_pytorch(results: list[ll
         assert expected < 64, "it has learned nothing: a uniform guess has 256"
 
 
+@STUDY
 def test_fewer_bits_take_less_space(results: list[llm.Result]) -> None:
     sizes = [len(lowered(results, linears, llm.EXACT)) for linears in llm.LINEARS]
     assert sizes == sorted(sizes, reverse=True)
     assert len(set(sizes)) == len(sizes)
 
 
+@STUDY
 def test_prefill_and_decode_share_their_weights(results: list[llm.Result]) -> None:
     for linears in llm.LINEARS:
         pte = read_pte(memoryview(lowered(results, linears, llm.EXACT)))
@@ -58,6 +62,7 @@ def test_prefill_and_decode_share_their_weights(results: list[llm.Result]) -> No
         assert len(pte.named_data) == 1
 
 
+@STUDY
 def test_the_caches_are_states(results: list[llm.Result]) -> None:
     ((linears, variant),) = (
         (r.linears, r.variant) for r in results if r.variant is not None and r.variant.states

@@ -45,6 +45,11 @@ def _id(value: Any) -> Any:
     return getattr(value, "name", value)
 
 
+def _together(cases: list[tuple[str, Target | None]]) -> list[Any]:
+    """What starts with one exported program runs in one process."""
+    return [pytest.param(*case, marks=pytest.mark.xdist_group(f"grid_{case[0]}")) for case in cases]
+
+
 @cache
 def _exported(group: str) -> tuple[Any, tuple[Any, ...], list[torch.Tensor]]:
     """(program, inputs, what the quantized model computes for them)."""
@@ -80,9 +85,7 @@ def _bytes(constant: Constant) -> float:
     return constant.data.size * bits / 8
 
 
-@pytest.mark.parametrize(
-    ("group", "target"), LEGAL, ids=lambda value: getattr(value, "name", value)
-)
+@pytest.mark.parametrize(("group", "target"), _together(LEGAL), ids=_id)
 def test_grid(group: str, target: Target | None) -> None:
     """In fp16, the default, for the target that is chosen; in fp32 for those that are named."""
     precision = FP16 if target is None else FP32
@@ -124,7 +127,7 @@ def _check_sizes(
     assert abs(sum(summarise(read(pte)).weights.values()) - bound) <= 0.03 * bound
 
 
-@pytest.mark.parametrize(("group", "target"), ILLEGAL, ids=_id)
+@pytest.mark.parametrize(("group", "target"), _together(ILLEGAL), ids=_id)
 def test_every_layer_without_a_form_is_named_with_the_target_to_set(
     group: str, target: Target
 ) -> None:
