@@ -25,6 +25,7 @@ ao = torch.ops.torchao
 rules = Family()
 
 TYPES = FLOAT | INT | {torch.float64}  # PyTorch has some of the scales in float64
+KEPT = "scales that are computed at run time: kept in fp32"
 CHOOSE = {
     quantized.choose_qparams.tensor,
     quantized.choose_qparams_symmetric.tensor,
@@ -137,6 +138,3 @@ def chosen(nodes: Iterable[Node]) -> dict[Node, str]:
             read = [user for user in node.users if user.target is operator.getitem]
             found |= dict.fromkeys((node, *read), KEPT)
     return found
-
-
-KEPT = "scales that are computed at run time: kept in fp32"

@@ -35,6 +35,7 @@ from executorch_coreml.options import Target
 Array = np.ndarray[Any, Any]
 
 FP16_STEP = 2.0**-24  # the distance of the smallest fp16 values
+_CHUNK = 2**16  # elements compared at a time
 _TABLE_BITS = {5: 6, 7: 8}  # Core ML has no tables of 32 and 128 values
 
 
@@ -231,9 +232,6 @@ def _compare(var: Var, reference: Array, half: bool) -> None:
         off = _distance(flat[part], expected[part], half)
         if off:
             _wrong(var, f"off by {off:.3g}")
-
-
-_CHUNK = 2**16
 
 
 def _distance(decoded: Array, expected: Array, half: bool) -> float:
