@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from case import FP16, FP32, Case, Reject, run_reject
+from executorch_coreml import ComputePrecision
 from together import Outcome, check, run_together
 
 FAMILIES = sorted(path.stem for path in (Path(__file__).parent / "cases").glob("[!_]*.py"))
@@ -19,23 +20,28 @@ PRECISIONS = {"fp32": FP32, "fp16": FP16}
 
 
 def _groups() -> dict[str, list[Case]]:
-    """Group name (family, precision, number) -> the cases that share a program."""
+    """Group name -> the cases that share a program, which all run in the same precisions."""
     groups: dict[str, list[Case]] = {}
-    for name, precision in PRECISIONS.items():
-        for family in FAMILIES:
-            cases = [row for where, row in ROWS if where == family and isinstance(row, Case)]
-            cases = [case for case in cases if case.half or precision is FP32]
-            for number in range(0, len(cases), TOGETHER):
-                groups[f"{family}-{name}-{number}"] = cases[number : number + TOGETHER]
+    for family in FAMILIES:
+        rows = [row for where, row in ROWS if where == family and isinstance(row, Case)]
+        for half in (True, False):
+            cases = [case for case in rows if case.half is half]
+            for start in range(0, len(cases), TOGETHER):
+                groups[f"{family}-{len(groups)}"] = cases[start : start + TOGETHER]
     return groups
 
 
 GROUPS = _groups()
 
 
+def _precisions(case: Case) -> list[str]:
+    return [name for name, precision in PRECISIONS.items() if case.half or precision is FP32]
+
+
 @cache
-def _outcomes(group: str) -> dict[str, Outcome]:
-    return run_together(GROUPS[group], PRECISIONS[group.split("-")[1]])
+def _outcomes(group: str) -> dict[ComputePrecision, dict[str, Outcome]]:
+    cases = GROUPS[group]
+    return run_together(cases, [PRECISIONS[name] for name in _precisions(cases[0])])
 
 
 def _cases() -> list[Any]:
@@ -43,18 +49,20 @@ def _cases() -> list[Any]:
     return [
         pytest.param(
             case,
+            PRECISIONS[name],
             group,
-            id=f"{group.rsplit('-', 1)[0]}-{case.id}",
+            id=f"{group.split('-')[0]}-{name}-{case.id}",
             marks=pytest.mark.xdist_group(group),
         )
         for group, cases in GROUPS.items()
         for case in cases
+        for name in _precisions(case)
     ]
 
 
-@pytest.mark.parametrize(("case", "group"), _cases())
-def test_case(case: Case, group: str) -> None:
-    check(case, PRECISIONS[group.split("-")[1]], _outcomes(group)[case.id])
+@pytest.mark.parametrize(("case", "precision", "group"), _cases())
+def test_case(case: Case, precision: ComputePrecision, group: str) -> None:
+    check(case, precision, _outcomes(group)[precision][case.id])
 
 
 def test_cases_left_out_of_fp16_say_why() -> None:

@@ -3,18 +3,24 @@
 Each case is a submodule with inputs of its own, so the report still tells which nodes are whose
 and the outputs are compared case by case. When the shared program cannot be made or run, every
 case gets a program to itself, and the failure its owner.
+
+Precision is decided when a delegate is compiled, so the edge program, where most of the time goes,
+serves all precisions.
 """
 
 from __future__ import annotations
 
+import copy
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from executorch.exir import EdgeCompileConfig, EdgeProgramManager, to_edge_transform_and_lower
 
-from case import FP16, Case, Function, assert_close, execute, export, flat, lower
-from executorch_coreml import ComputePrecision, CoreMLError
+from case import FP16, Case, Function, assert_close, execute, export, flat
+from executorch_coreml import ComputePrecision, CoreMLBackend, CoreMLError, CoreMLPartitioner
 from executorch_coreml.partition import Decision
 
 
@@ -44,31 +50,78 @@ class _Together(torch.nn.Module):
         return tuple(results)
 
 
-def run_together(cases: Sequence[Case], precision: ComputePrecision) -> dict[str, Outcome]:
-    """Case id -> its outcome."""
-    try:
-        return _run(cases, precision)
-    except (CoreMLError, RuntimeError, ValueError, TypeError, KeyError, AssertionError) as error:
-        if len(cases) == 1:
-            return {cases[0].id: Outcome([], 0, [], error)}
-        return {
-            name: outcome
-            for case in cases
-            for name, outcome in run_together([case], precision).items()
-        }
+def run_together(
+    cases: Sequence[Case], precisions: Sequence[ComputePrecision]
+) -> dict[ComputePrecision, dict[str, Outcome]]:
+    """Precision -> case id -> its outcome."""
+    edge = _EdgeProgram(cases)
+    outcomes = {}
+    for precision in precisions:
+        try:
+            outcomes[precision] = _run(cases, precision, edge)
+        except _FAILURES as error:
+            if len(cases) > 1:
+                return _one_by_one(cases, precisions)
+            outcomes[precision] = {cases[0].id: Outcome([], 0, [], error)}
+    return outcomes
 
 
-def _run(cases: Sequence[Case], precision: ComputePrecision) -> dict[str, Outcome]:
-    # Clones: torch.export would make one input of a tensor that two cases share.
-    inputs = tuple(
-        x.clone() if isinstance(x, torch.Tensor) else x for case in cases for x in case.inputs
-    )
-    ops = dict.fromkeys(op for case in cases for op in case.ops)
-    lowered, partitioner = lower(export(_Together(cases), inputs), precision, ops)
+_FAILURES = (CoreMLError, RuntimeError, ValueError, TypeError, KeyError, AssertionError)
+
+
+def _one_by_one(
+    cases: Sequence[Case], precisions: Sequence[ComputePrecision]
+) -> dict[ComputePrecision, dict[str, Outcome]]:
+    alone = [run_together([case], precisions) for case in cases]
+    return {
+        precision: {name: outcome for each in alone for name, outcome in each[precision].items()}
+        for precision in precisions
+    }
+
+
+class _EdgeProgram:
+    """The program of some cases; its edge program is kept for the next precision."""
+
+    def __init__(self, cases: Sequence[Case]):
+        # Clones: torch.export would make one input of a tensor that two cases share.
+        self.inputs = tuple(
+            x.clone() if isinstance(x, torch.Tensor) else x for case in cases for x in case.inputs
+        )
+        self._program = _Together(cases)
+        self._config = EdgeCompileConfig(
+            _core_aten_ops_exception_list=list({op: None for case in cases for op in case.ops})
+        )
+        self._edge: torch.export.ExportedProgram | None = None
+
+    def lower(self, precision: ComputePrecision) -> tuple[Any, CoreMLPartitioner]:
+        """(executorch program manager, partitioner with its report)."""
+        specs = CoreMLBackend.generate_compile_specs(compute_precision=precision)
+        partitioner = CoreMLPartitioner(compile_specs=specs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if self._edge is None:
+                lowered = to_edge_transform_and_lower(
+                    export(self._program, self.inputs),
+                    partitioner=[partitioner],
+                    compile_config=self._config,
+                    generate_etrecord=True,
+                ).to_executorch()
+                self._edge = lowered.get_etrecord().edge_dialect_program
+            else:
+                program = copy.deepcopy(self._edge)
+                edge = EdgeProgramManager(program, compile_config=self._config)
+                lowered = edge.to_backend(partitioner).to_executorch()
+            return lowered, partitioner
+
+
+def _run(
+    cases: Sequence[Case], precision: ComputePrecision, edge: _EdgeProgram
+) -> dict[str, Outcome]:
+    lowered, partitioner = edge.lower(precision)
     report = partitioner.report
     if len(cases) > 1 and (report.refused or report.delegates != 1):
         raise RuntimeError(str(report))
-    outputs = execute(lowered.buffer, tuple(flat(inputs)))
+    outputs = execute(lowered.buffer, tuple(flat(edge.inputs)))
     outcomes, start = {}, 0
     for number, case in enumerate(cases):
         count = len(flat(case.fn(*case.inputs)))
