@@ -17,6 +17,7 @@ CHANCES = torch.tensor([0.0, 1e-6, 1e-4, 0.01, 0.3, 0.5, 0.75, 0.99, 1])
 POSITIVE = torch.tensor([0.01, 0.25, 0.5, 1, 1.5, 2, 3.25, 10, 60.0, 300])
 BETWEEN_POLES = torch.tensor([-0.25, -0.5, -1.5, -2.75, -5.5])
 SIGNS = torch.tensor([0.0, -0.0, 1.5, -1.5, INF, -INF])
+BELOW_ZERO = torch.tensor([-1.0988792e-7])
 WITH_NAN = torch.tensor([[1.0, NAN, NAN, -3, INF], [2.0, 1, NAN, -INF, 0]])
 LARGE = torch.tensor([[-INF, -60000.0, 0, 100, 60000, INF, 3, 5]])
 
@@ -46,6 +47,14 @@ ROWS: list[Case | Reject] = [
         (torch.tensor([INF, -INF, NAN, 2.5]),),
         covers=aten.lgamma.default,
     ),
+    Case(
+        "lgamma-just-below-zero",
+        torch.lgamma,
+        (BELOW_ZERO,),
+        covers=aten.lgamma.default,
+        half=False,
+        why="no fp16 number",
+    ),
     Case("lgamma-small", torch.lgamma, (BETWEEN_POLES,), covers=aten.lgamma.default),
     Case("digamma", torch.digamma, (POSITIVE[1:],), covers=aten.digamma.default),
     Case(
@@ -53,6 +62,14 @@ ROWS: list[Case | Reject] = [
         torch.digamma,
         (torch.tensor([-7.0, -1.0, 0.0, -0.0, 1.0, math.inf]),),
         covers=aten.digamma.default,
+    ),
+    Case(
+        "digamma-just-below-zero",
+        torch.digamma,
+        (BELOW_ZERO,),
+        covers=aten.digamma.default,
+        half=False,
+        why="no fp16 number",
     ),
     Case("digamma-small", torch.digamma, (BETWEEN_POLES,), covers=aten.digamma.default),
     Case(

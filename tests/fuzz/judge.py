@@ -1,8 +1,8 @@
 """Whether what a program gave is what PyTorch gives, within what rounding can explain.
 
 The bound is that of :mod:`case` plus what the conditioning of the program adds: its results for
-inputs that differ by one rounding, computed in float64. Bools and integers must agree where they
-do not depend on roundings in between either.
+inputs and values between its steps that differ by one rounding, computed in float64. Bools and
+integers must agree where they do not depend on larger ones either.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _all(program: Program) -> dict[int, torch.Tensor]:
 
 
 def _reference(program: Program, unit: float) -> tuple[list[Any], list[Any]]:
-    """Results in float64, and by how much each moves when the inputs move by ``unit``."""
+    """Results in float64, and by how much each moves when all that steps read moves by ``unit``."""
     double = copy(program)
     double.steps = [_doubled(step) for step in program.steps]
     inputs = [x.to(DOUBLE) if x.dtype.is_floating_point else x for x in program.inputs.values()]
@@ -76,9 +76,10 @@ def _reference(program: Program, unit: float) -> tuple[list[Any], list[Any]]:
         precise = double.run(inputs)
         make = torch.Generator().manual_seed(0)
         apart = [torch.zeros(x.shape, dtype=DOUBLE) for x in precise]
-        for trial in range(5):
-            moved = [_moved(x, unit, make) for x in inputs]
-            results = double.run(moved)
+        for trial in range(6):
+            move = partial(_moved, unit=unit, make=make, way=(1, -1, None)[min(trial, 2)])
+            moved = [move(x) for x in inputs]
+            results = double.run(moved, move)
             if any(not x.dtype.is_floating_point for x in results) and len(double.steps) > 1:
                 shaken = double.run(moved, partial(_shaken, unit=unit, make=make, zero=not trial))
                 results = [
@@ -95,10 +96,12 @@ def _reference(program: Program, unit: float) -> tuple[list[Any], list[Any]]:
     return precise, apart
 
 
-def _moved(x: torch.Tensor, unit: float, make: torch.Generator) -> torch.Tensor:
+def _moved(x: torch.Tensor, unit: float, make: torch.Generator, way: int | None) -> torch.Tensor:
+    """One rounding away from zero (``way`` 1), towards it (-1), or each element its own way."""
     if not x.dtype.is_floating_point:
         return x
-    return x * (1 + unit * torch.randint(-1, 2, x.shape, generator=make))
+    ways = torch.randint(-1, 2, x.shape, generator=make) if way is None else way
+    return x * (1 + unit * ways)
 
 
 def _shaken(x: torch.Tensor, unit: float, make: torch.Generator, zero: bool) -> torch.Tensor:

@@ -119,7 +119,7 @@ def lgamma(mb: Emit, x: Var) -> Var:
     """log |gamma(x)|; below 1/2 by reflection, infinite for both infinities."""
     low = mb.less(x=x, y=0.5)
     large = _lgamma_of_large(mb, mb.select(cond=low, a=mb.sub(x=1.0, y=x), b=x))
-    sine = mb.abs(x=mb.sin(x=mb.mul(x=mb.sub(x=x, y=mb.floor(x=x)), y=math.pi)))
+    sine = mb.abs(x=mb.sin(x=mb.mul(x=mb.sub(x=x, y=mb.round(x=x)), y=math.pi)))
     mirrored = mb.sub(x=mb.sub(x=math.log(math.pi), y=log(mb, sine)), y=large)
     found, size = mb.select(cond=low, a=mirrored, b=large), mb.abs(x=x)
     return mb.select(cond=mb.equal(x=size, y=math.inf), a=size, b=found)  # not infinity less itself
@@ -141,7 +141,7 @@ def digamma(mb: Emit, x: Var) -> Var:
     series = mb.mul(x=_polynomial(mb, square, (-1 / 252, 1 / 120, -1 / 12)), y=square)
     large = mb.add(x=mb.sub(x=log(mb, high), y=mb.mul(x=r, y=0.5)), y=series)
     large = mb.sub(x=large, y=steps)
-    turn = mb.mul(x=mb.sub(x=x, y=mb.floor(x=x)), y=math.pi)
+    turn = mb.mul(x=mb.sub(x=x, y=mb.round(x=x)), y=math.pi)
     sine = mb.select(cond=mb.equal(x=x, y=0.0), a=x, b=mb.sin(x=turn))
     pole = mb.logical_and(x=mb.less(x=x, y=0.0), y=mb.equal(x=turn, y=0.0))
     cosine = mb.select(cond=pole, a=mb.const(0.0, x), b=mb.cos(x=turn))
