@@ -24,6 +24,14 @@ def settled() -> Iterator[None]:
     gc.unfreeze()
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups are read
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Only one worker makes the programs of the stock backend."""
+    for item in items:
+        if "stock" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("stock"))
+
+
 @pytest.fixture(scope="session")
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory of programs lowered by the stock backend, in a process of its own."""

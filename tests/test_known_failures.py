@@ -14,7 +14,7 @@ from executorch_coreml import ComputePrecision
 from executorch_coreml.mil.bundle import read
 from known_failures import ROWS, UNTESTED, Row
 from package_files import main_ops
-from together import Outcome, check, run_together
+from together import Outcome, Together, check, run_together
 
 PRECISIONS = {"fp32": FP32, "fp16": FP16}
 SHARED = [row for row in ROWS if not (row.outside or row.alone or row.beyond_edge or row.target)]
@@ -35,8 +35,8 @@ def case(row: Row) -> Case:
 
 
 @cache
-def together(precision: ComputePrecision) -> dict[str, Outcome]:
-    return run_together([case(row) for row in SHARED], precision)
+def together() -> Together:
+    return run_together([case(row) for row in SHARED], list(PRECISIONS.values()))
 
 
 def run_alone(row: Row, precision: ComputePrecision) -> tuple[Any, Outcome]:
@@ -52,7 +52,7 @@ def run_alone(row: Row, precision: ComputePrecision) -> tuple[Any, Outcome]:
 @named(SHARED)
 @pytest.mark.xdist_group("known_failures")
 def test_delegated_and_right(row: Row, precision: ComputePrecision) -> None:
-    check(case(row), precision, together(precision)[row.id])
+    check(case(row), precision, together().outcomes[precision][row.id])
 
 
 @both_precisions

@@ -1,4 +1,4 @@
-"""Every row of tests/cases, in both precisions, through the ExecuTorch runtime."""
+"""Every row of tests/cases, in both precisions, through the ExecuTorch runtime; and its targets."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from typing import Any
 import pytest
 
 from case import FP16, FP32, Case, Reject, run_reject
-from executorch_coreml import ComputePrecision
-from together import Outcome, check, run_together
+from executorch_coreml import CompileOptions, ComputePrecision, Target
+from executorch_coreml.compiler.graph import delegated_graph
+from executorch_coreml.compiler.lower import lower as lower_program
+from executorch_coreml.compiler.target import choose, needs
+from executorch_coreml.engine.kernels import TABLE as KERNELS
+from executorch_coreml.errors import UnsupportedOp
+from together import Together, check, run_together
 
 FAMILIES = sorted(path.stem for path in (Path(__file__).parent / "cases").glob("[!_]*.py"))
 ROWS = [(family, row) for family in FAMILIES for row in import_module(f"cases.{family}").ROWS]
@@ -39,7 +44,7 @@ def _precisions(case: Case) -> list[str]:
 
 
 @cache
-def _outcomes(group: str) -> dict[ComputePrecision, dict[str, Outcome]]:
+def _together(group: str) -> Together:
     cases = GROUPS[group]
     return run_together(cases, [PRECISIONS[name] for name in _precisions(cases[0])])
 
@@ -62,7 +67,46 @@ def _cases() -> list[Any]:
 
 @pytest.mark.parametrize(("case", "precision", "group"), _cases())
 def test_case(case: Case, precision: ComputePrecision, group: str) -> None:
-    check(case, precision, _outcomes(group)[precision][case.id])
+    check(case, precision, _together(group).outcomes[precision][case.id])
+
+
+def _introduced(op: Any) -> int | None:
+    """coremltools' word on the first specification version that has an op; None: not its own."""
+    from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
+
+    versions = SSAOpRegistry.core_ops.get(op.op_type)
+    return None if versions is None else min(int(version) for version in versions)
+
+
+@pytest.mark.parametrize(
+    "group", [pytest.param(group, marks=pytest.mark.xdist_group(group)) for group in GROUPS]
+)
+def test_nothing_newer_than_the_target_is_emitted(group: str) -> None:
+    """By coremltools' registry and by our kernels, for every target but iOS26: a rule emits the
+    same for it as for iOS18."""
+    walked = 0
+    for program in _together(group).delegates:
+        for target in Target:
+            if target is Target.iOS26:
+                continue  # its opset adds nothing that a rule emits
+            options = CompileOptions(minimum_deployment_target=target, compute_precision=FP16)
+            free = CompileOptions()
+            if target < choose(needs(delegated_graph(program), free), free):
+                with pytest.raises(UnsupportedOp, match="or later; minimum_deployment_target is"):
+                    lower_program(program, options)
+                continue
+            lowered = lower_program(program, options)
+            for op in lowered.program.functions["main"].operations:
+                first = _introduced(op)
+                if first is None:
+                    assert op.op_type in ("coreml_update_state", "const"), op.op_type
+                    continue
+                assert first <= target, f"{op.op_type} for {target.name}"
+                kernel = KERNELS.get(op.op_type)
+                # Opsets count from CoreML5 = iOS15, targets from 6 = iOS15.
+                assert kernel is None or kernel.since + 1 <= target, op.op_type
+                walked += 1
+    assert walked
 
 
 def test_cases_left_out_of_fp16_say_why() -> None:

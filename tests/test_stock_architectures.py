@@ -13,6 +13,7 @@ from architectures import DigitsCNN, build
 from case import execute, randn
 from executorch_coreml import Model
 
+pytestmark = pytest.mark.xdist_group("stock_architectures")  # one process makes the programs
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 # In a process of its own, as users of that backend have it: without ours.

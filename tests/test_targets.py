@@ -2,92 +2,24 @@
 
 from __future__ import annotations
 
-import pkgutil
-from collections.abc import Iterator
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import pytest
 import torch
 from click.testing import CliRunner
-from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
-from executorch.exir.lowered_backend_module import get_lowered_backend_modules
+from executorch.exir import to_edge_transform_and_lower
 
-import cases
-from case import FP16, Case, execute, export, lower, randn
-from executorch_coreml import CompileOptions, CoreMLBackend, CoreMLPartitioner, Target
+from case import FP16, execute, export, lower, randn
+from executorch_coreml import CoreMLBackend, CoreMLPartitioner, Target
 from executorch_coreml.cli import main
 from executorch_coreml.compiler import target as target_module
-from executorch_coreml.compiler.graph import delegated_graph
-from executorch_coreml.compiler.lower import lower as lower_program
-from executorch_coreml.compiler.target import choose, needs
-from executorch_coreml.engine.kernels import TABLE as KERNELS
 from executorch_coreml.errors import UnsupportedOp
 from executorch_coreml.mil.bundle import read
 from executorch_coreml.ops import TABLE
-from together import _Together
 
-FAMILIES = [m.name for m in pkgutil.iter_modules(cases.__path__) if not m.name.startswith("_")]
 X = randn(2, 8)
-
-
-def _delegates(family: str) -> Iterator[torch.export.ExportedProgram]:
-    """What ExecuTorch cuts out of all cases of a family together."""
-    rows = [row for row in import_module(f"cases.{family}").ROWS if isinstance(row, Case)]
-    inputs = tuple(
-        x.clone() if isinstance(x, torch.Tensor) else x for row in rows for x in row.inputs
-    )
-    ops = dict.fromkeys(op for row in rows for op in row.ops)
-    edge = to_edge_transform_and_lower(
-        export(_Together(rows), inputs),
-        partitioner=[CoreMLPartitioner()],
-        compile_config=EdgeCompileConfig(_core_aten_ops_exception_list=list(ops)),
-    )
-    for module in get_lowered_backend_modules(edge.exported_program().graph_module):
-        yield module.original_module
-
-
-def _introduced(op: Any) -> int | None:
-    """coremltools' word on the first specification version that has an op; None: not its own."""
-    from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
-
-    versions = SSAOpRegistry.core_ops.get(op.op_type)
-    return None if versions is None else min(int(version) for version in versions)
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("family", FAMILIES)
-def test_nothing_newer_than_the_target_is_emitted(family: str) -> None:
-    """Every case of every rule, by coremltools' registry and by our kernels.
-
-    For every target but iOS26: a rule emits the same for it as for iOS18.
-    """
-    walked = 0
-    for program in _delegates(family):
-        for target in Target:
-            if target is Target.iOS26:
-                continue  # its opset adds nothing that a rule emits
-            options = CompileOptions(minimum_deployment_target=target, compute_precision=FP16)
-            free = CompileOptions()
-            if target < choose(needs(delegated_graph(program), free), free):
-                with pytest.raises(UnsupportedOp, match="or later; minimum_deployment_target is"):
-                    lower_program(program, options)
-                continue
-            lowered = lower_program(program, options)
-            for op in lowered.program.functions["main"].operations:
-                first = _introduced(op)
-                if first is None:
-                    assert op.op_type in ("coreml_update_state", "const"), op.op_type
-                    continue
-                assert first <= target, f"{op.op_type} for {target.name}"
-                kernel = KERNELS.get(op.op_type)
-                # Opsets count from CoreML5 = iOS15, targets from 6 = iOS15.
-                assert kernel is None or kernel.since + 1 <= target, op.op_type
-                walked += 1
-    assert walked
 
 
 class Attention(torch.nn.Module):

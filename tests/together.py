@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from executorch.exir import EdgeCompileConfig, EdgeProgramManager, to_edge_transform_and_lower
+from executorch.exir.lowered_backend_module import get_lowered_backend_modules
 
 from case import FP16, Case, Function, assert_close, execute, export, flat
 from executorch_coreml import ComputePrecision, CoreMLBackend, CoreMLError, CoreMLPartitioner
@@ -50,10 +51,20 @@ class _Together(torch.nn.Module):
         return tuple(results)
 
 
-def run_together(
-    cases: Sequence[Case], precisions: Sequence[ComputePrecision]
-) -> dict[ComputePrecision, dict[str, Outcome]]:
-    """Precision -> case id -> its outcome."""
+@dataclass
+class Together:
+    """What became of some cases.
+
+    Attributes:
+        outcomes: By precision and case id.
+        delegates: What ExecuTorch cut out of their programs for us to compile.
+    """
+
+    outcomes: dict[ComputePrecision, dict[str, Outcome]]
+    delegates: list[torch.export.ExportedProgram]
+
+
+def run_together(cases: Sequence[Case], precisions: Sequence[ComputePrecision]) -> Together:
     edge = _EdgeProgram(cases)
     outcomes = {}
     for precision in precisions:
@@ -63,20 +74,19 @@ def run_together(
             if len(cases) > 1:
                 return _one_by_one(cases, precisions)
             outcomes[precision] = {cases[0].id: Outcome([], 0, [], error)}
-    return outcomes
+    return Together(outcomes, edge.delegates)
 
 
 _FAILURES = (CoreMLError, RuntimeError, ValueError, TypeError, KeyError, AssertionError)
 
 
-def _one_by_one(
-    cases: Sequence[Case], precisions: Sequence[ComputePrecision]
-) -> dict[ComputePrecision, dict[str, Outcome]]:
+def _one_by_one(cases: Sequence[Case], precisions: Sequence[ComputePrecision]) -> Together:
     alone = [run_together([case], precisions) for case in cases]
-    return {
-        precision: {name: outcome for each in alone for name, outcome in each[precision].items()}
-        for precision in precisions
-    }
+    outcomes: dict[ComputePrecision, dict[str, Outcome]] = {each: {} for each in precisions}
+    for one in alone:
+        for precision in precisions:
+            outcomes[precision] |= one.outcomes[precision]
+    return Together(outcomes, [program for one in alone for program in one.delegates])
 
 
 class _EdgeProgram:
@@ -92,6 +102,7 @@ class _EdgeProgram:
             _core_aten_ops_exception_list=list({op: None for case in cases for op in case.ops})
         )
         self._edge: torch.export.ExportedProgram | None = None
+        self.delegates: list[torch.export.ExportedProgram] = []
 
     def lower(self, precision: ComputePrecision) -> tuple[Any, CoreMLPartitioner]:
         """(executorch program manager, partitioner with its report)."""
@@ -100,12 +111,15 @@ class _EdgeProgram:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if self._edge is None:
-                lowered = to_edge_transform_and_lower(
+                edge = to_edge_transform_and_lower(
                     export(self._program, self.inputs),
                     partitioner=[partitioner],
                     compile_config=self._config,
                     generate_etrecord=True,
-                ).to_executorch()
+                )
+                modules = get_lowered_backend_modules(edge.exported_program().graph_module)
+                self.delegates = [module.original_module for module in modules]
+                lowered = edge.to_executorch()
                 self._edge = lowered.get_etrecord().edge_dialect_program
             else:
                 program = copy.deepcopy(self._edge)

@@ -9,7 +9,7 @@ from torch import nn
 
 from case import Case, Reject, randn
 
-SEQUENCE, BATCH_FIRST = randn(3, 2, 3), randn(2, 3, 3)
+SEQUENCE = BATCH_FIRST = randn(2, 2, 3)
 CELL, STATE = randn(2, 3), randn(2, 4)
 
 
@@ -29,7 +29,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], torch.Tensor]] = {
     "plain": ({}, SEQUENCE),
     "two-layers-both-ways": ({"num_layers": 2, "bidirectional": True}, SEQUENCE),
     "no-bias": ({"bias": False}, SEQUENCE),
-    "unbatched": ({}, randn(3, 3)),
+    "unbatched": ({}, randn(2, 3)),
     "batch-first": ({"batch_first": True}, BATCH_FIRST),
 }
 
