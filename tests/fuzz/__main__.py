@@ -15,10 +15,11 @@ from pathlib import Path
 
 ROUND = 12  # batches per process
 BATCH = 24  # programs lowered together
+FOUND = 3  # the exit code of a round with findings; 1 would also be that of an exception
 
 
 def work(number: int, current: Path) -> int:
-    """One round; 1 when something was found."""
+    """One round; the exit code of its process."""
     from fuzz.run import Tally, run
     from fuzz.strategies import batch
 
@@ -39,7 +40,7 @@ def work(number: int, current: Path) -> int:
     )
     for (op, reason), count in tally.refusals.most_common():
         print(f"  refused {op} x{count}: {reason}", flush=True)
-    return 1 if tally.findings else 0
+    return FOUND if tally.findings else 0
 
 
 def main() -> int:
@@ -58,8 +59,11 @@ def main() -> int:
     while time.monotonic() < end:
         command = [sys.executable, "-m", "fuzz", "--round", str(number)]
         code = subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode
-        if code not in (0, 1):
-            print(f"\nround {number} ended with {code} during build/fuzz/round-{number}.py")
+        if code not in (0, FOUND):
+            print(
+                f"\nround {number} ended with {code} during build/fuzz/round-{number}.py",
+                flush=True,
+            )
         if code:
             failed.append(number)
         number += 1

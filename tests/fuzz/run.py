@@ -30,6 +30,7 @@ EXPORT_ERRORS = (
     KeyError,
     AssertionError,
     NotImplementedError,
+    ArithmeticError,  # a training batch norm of one value
 )
 SECONDS = 10  # processor time; more than this for one program is a hang
 
