@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from case import FP16, FP32, execute, export, lower, partitioned, randint, randn
+from case import FP16, FP32, execute, export, lower, partitioned, randn
 from executorch_coreml import ComputePrecision, CoreMLBackend, Model, Target
-from executorch_coreml.compiler import payload
 from executorch_coreml.compiler.quiet import quiet_coremltools
 from executorch_coreml.errors import OptionsError, PackageError
 from executorch_coreml.mil.bundle import read
 from executorch_coreml.mil.pte import read_pte
+from finished_weights import TOKENS, Layers, unpacked
 
 with quiet_coremltools():
     import coremltools as ct
@@ -33,35 +33,6 @@ CONFIGS: dict[str, tuple[dict[str, Any], Target]] = {
     "blocks": ({"dtype": "int4", "granularity": "per_block", "block_size": 8}, Target.iOS18),
     "large": ({"weight_threshold": 5000}, Target.iOS16),
 }
-
-
-class Layers(torch.nn.Module):
-    """One layer of each kind with weights, and a table that only a lookup uses."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.table = torch.nn.Embedding(50, 64)
-        self.linear = torch.nn.Linear(64, 96)
-        self.conv = torch.nn.Conv1d(8, 32, 3, padding=1)
-        self.up = torch.nn.ConvTranspose1d(32, 24, 4)
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        x: torch.Tensor = self.up(self.conv(self.linear(self.table(tokens))))
-        return x
-
-
-TOKENS = randint(2, 8, low=0, high=50)
-
-
-def unpacked(pte: bytes, directory: Path) -> Path:
-    """The package of the only delegate."""
-    files = payload.unpack(read_pte(memoryview(pte)).delegates[0].processed)
-    for name, data in files.items():
-        path = directory / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return directory / "lowered_module" / "model.mlpackage"
 
 
 def weights(pte: bytes) -> int:

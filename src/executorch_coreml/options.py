@@ -77,6 +77,7 @@ MIN_DEPLOYMENT_TARGET = "min_deployment_target"
 MODEL_COMPUTE_PRECISION = "model_compute_precision"
 MODEL_TYPE = "model_type"
 OP_LINEAR_QUANTIZER_CONFIG = "op_linear_quantizer_config"
+OP_PRUNER_CONFIG = "op_pruner_config"  # ours: the stock backend has none
 ENUMERATED_SHAPES = "enumerated_shapes"
 PASS_PIPELINE = "pass_pipeline"
 WEIGHT_SHARING = "multimethod_weight_sharing_strategy"
@@ -127,12 +128,21 @@ def pass_names(given: Any) -> tuple[str, ...]:
 
 def quantizer_config(given: Any) -> Mapping[str, Any]:
     """The arguments of coremltools' ``OpLinearQuantizerConfig``, which must be plain data."""
+    return _plain(OP_LINEAR_QUANTIZER_CONFIG, given)
+
+
+def pruner_config(given: Any) -> Mapping[str, Any]:
+    """The arguments of one of coremltools' pruner configs, which must be plain data."""
+    return _plain(OP_PRUNER_CONFIG, given)
+
+
+def _plain(name: str, given: Any) -> Mapping[str, Any]:
     if not isinstance(given, Mapping):
-        raise OptionsError(f"op_linear_quantizer_config must be a dictionary; got {given!r}")
+        raise OptionsError(f"{name} must be a dictionary; got {given!r}")
     try:
         return dict(json.loads(json.dumps(dict(given))))
     except (TypeError, ValueError) as cause:
-        raise OptionsError(f"op_linear_quantizer_config is no plain data: {cause}") from cause
+        raise OptionsError(f"{name} is no plain data: {cause}") from cause
 
 
 def enumerated_shapes(given: Any) -> Mapping[str, Shapes]:
@@ -175,6 +185,9 @@ class CompileOptions:
         model_type: Only ``MODEL`` can be made without Apple's compiler.
         op_linear_quantizer_config: Arguments of coremltools' ``OpLinearQuantizerConfig`` for
             weights to be quantized; None leaves them as they are.
+        op_pruner_config: Arguments of coremltools' ``OpThresholdPrunerConfig`` or
+            ``OpMagnitudePrunerConfig``, and ``joint_compression``, for weights to be stored
+            without their zeros; None stores all elements.
         pass_names: coremltools passes to run on the finished program, in this order.
         weight_sharing: How delegates of several methods share one model.
         enumerated_shapes: Input -> the only shapes allowed, tied across inputs by position.
@@ -188,6 +201,7 @@ class CompileOptions:
     pass_names: tuple[str, ...] = ()
     weight_sharing: WeightSharing = WeightSharing.BY_CONTENT
     enumerated_shapes: Mapping[str, Shapes] | None = None
+    op_pruner_config: Mapping[str, Any] | None = None
 
     @property
     def half(self) -> bool:
@@ -215,6 +229,8 @@ class CompileOptions:
             pairs.append((WEIGHT_SHARING, self.weight_sharing.value.encode()))
         if self.enumerated_shapes is not None:
             pairs.append((ENUMERATED_SHAPES, _json(self.enumerated_shapes)))
+        if self.op_pruner_config is not None:
+            pairs.append((OP_PRUNER_CONFIG, _json(self.op_pruner_config)))
         return pairs
 
     @classmethod
@@ -278,4 +294,5 @@ _READERS: dict[str, tuple[str, Callable[[str], Any]]] = {
         "enumerated_shapes",
         _from_json(ENUMERATED_SHAPES, enumerated_shapes),
     ),
+    OP_PRUNER_CONFIG: ("op_pruner_config", _from_json(OP_PRUNER_CONFIG, pruner_config)),
 }

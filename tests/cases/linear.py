@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from case import Case, Reject, randn
+from case import Case, Reject, randint, randn
 
 aten = torch.ops.aten
 
@@ -38,6 +38,23 @@ class Large(nn.Module):
         return nn.functional.linear(x, self.weight)
 
 
+class Bytes(nn.Module):
+    """A product of 8-bit matrices, the second of them a weight unless it is an input."""
+
+    def __init__(self, dtype, weight=None):
+        super().__init__()
+        self.dtype = dtype
+        self.register_buffer("weight", weight)
+
+    def forward(self, x, other=None):
+        other = self.weight if other is None else other.to(torch.int8)
+        return torch._int_mm(x.to(self.dtype), other)
+
+
+def _bytes(*shape, low=-128):
+    return randint(*shape, low=low, high=low + 256, dtype=torch.int32)
+
+
 PRODUCTS = [
     (torch.matmul, (4,), (4,), aten.matmul.default),
     (torch.matmul, (4,), (4, 3), aten.matmul.default),
@@ -55,6 +72,41 @@ PRODUCTS = [
 BIASES = [(3,), (1, 3), (2, 1), (2, 3), (1,), ()]
 
 ROWS: list[Case | Reject] = [
+    Case(
+        "int_mm weight",
+        Bytes(torch.int8, _bytes(40, 24).to(torch.int8)),
+        (_bytes(3, 40),),
+        covers=aten._int_mm.default,
+    ),
+    Case(
+        "int_mm of inputs, unsigned",
+        Bytes(torch.uint8),
+        (_bytes(3, 40, low=0), _bytes(40, 24)),
+        covers=aten._int_mm.default,
+    ),
+    Case(  # sums of up to 2**26, which float32 does not have exactly
+        "int_mm long weight",
+        Bytes(torch.int8, torch.full((4099, 8), -127, dtype=torch.int8)),
+        (torch.full((20, 4099), -127, dtype=torch.int32),),
+        covers=aten._int_mm.default,
+        rtol=0,
+        atol=0,
+        half_rtol=0,
+        half_atol=0,
+    ),
+    Case(
+        "int_mm of long inputs",
+        Bytes(torch.uint8),
+        (
+            torch.full((20, 1201), 255, dtype=torch.int32),
+            torch.full((1201, 8), -127, dtype=torch.int32),
+        ),
+        covers=aten._int_mm.default,
+        rtol=0,
+        atol=0,
+        half_rtol=0,
+        half_atol=0,
+    ),
     *(
         Case(
             f"linear rank {len(shape)} bias={bias}",

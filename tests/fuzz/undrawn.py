@@ -21,6 +21,7 @@ UNDEFINED = """
 
 # Their arguments come from a quantizer, whose tests cover them.
 QUANTIZED = """
+    aten._int_mm.default
     quant.dequantize_codebook.default quantized_decomposed.dequantize_per_channel.default
     quantized_decomposed.choose_qparams.tensor quantized_decomposed.choose_qparams_symmetric.tensor
     quantized_decomposed.choose_qparams_per_token.default

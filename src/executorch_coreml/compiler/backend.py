@@ -117,6 +117,25 @@ class CoreMLBackend(BackendDetails):  # type: ignore[misc]
         return _spec(options.OP_LINEAR_QUANTIZER_CONFIG, op_linear_quantizer_config=chosen)
 
     @staticmethod
+    def generate_op_pruner_config_compile_spec(op_pruner_config: Mapping[str, Any]) -> CompileSpec:
+        """The spec for storing weights without their zeros; ExecuTorch's own backend has none.
+
+        Args:
+            op_pruner_config: Fields of coremltools' ``OpThresholdPrunerConfig`` or, with
+                ``target_sparsity`` or ``n_m_ratio``, of its ``OpMagnitudePrunerConfig``. ``{}``
+                changes no weight and stores those without zeros of which half or more are 0.
+                ``joint_compression`` (False) includes weights of few bits, which needs iOS18.
+
+        Raises:
+            OptionsError: An unknown field or value.
+        """
+        from executorch_coreml.compiler.weight_pruning import coremltools_pruner
+
+        chosen = options.pruner_config(op_pruner_config)
+        coremltools_pruner(chosen)
+        return _spec(options.OP_PRUNER_CONFIG, op_pruner_config=chosen)
+
+    @staticmethod
     def generate_pass_pipeline_compile_spec(pass_names: Sequence[str]) -> CompileSpec:
         """The spec for coremltools passes to run on the finished program, in this order."""
         return _spec(options.PASS_PIPELINE, pass_names=_known_passes(pass_names))
@@ -198,6 +217,13 @@ class CoreMLBackend(BackendDetails):  # type: ignore[misc]
     ) -> Mapping[str, options.Shapes] | None:
         """Input -> the shapes the specs allow, None if they allow any."""
         return CompileOptions.from_specs(compile_specs).enumerated_shapes
+
+    @staticmethod
+    def op_pruner_config_from_compile_specs(
+        compile_specs: list[CompileSpec],
+    ) -> Mapping[str, Any] | None:
+        """The fields of the pruner config in the specs, None if they have none."""
+        return CompileOptions.from_specs(compile_specs).op_pruner_config
 
     @classmethod
     def copy_exported_program_for_preprocess(

@@ -127,7 +127,12 @@ def _shared(
 
 def _for_all(options: CompileOptions) -> tuple[Any, ...]:
     """What all functions of one model have in common."""
-    return options.model_type, options.pass_names, options.op_linear_quantizer_config
+    return (
+        options.model_type,
+        options.pass_names,
+        options.op_linear_quantizer_config,
+        options.op_pruner_config,
+    )
 
 
 def _weights(program: ExportedProgram, pool: Pool) -> dict[str, int]:

@@ -21,8 +21,9 @@ from executorch_coreml.compiler.pool import Pool
 from executorch_coreml.compiler.quiet import quiet_coremltools
 from executorch_coreml.compiler.shapes import tie
 from executorch_coreml.compiler.target import Need, deciding
+from executorch_coreml.compiler.weight_pruning import prune_weights
 from executorch_coreml.compiler.weight_quantization import quantize_weights
-from executorch_coreml.errors import PackageError
+from executorch_coreml.errors import LoweringError, PackageError
 from executorch_coreml.location import locate
 from executorch_coreml.options import CompileOptions, ModelType, Target
 
@@ -30,6 +31,8 @@ from executorch_coreml.options import CompileOptions, ModelType, Target
 _MODEL_ID = "8A7C1C7E-3D0E-4B7B-9F5C-000000000001"
 _WEIGHTS_ID = "8A7C1C7E-3D0E-4B7B-9F5C-000000000002"
 _AUTHOR = "com.apple.CoreML"
+# The options whose work is coremltools' own code.
+_OPTIONAL = ("pass_names", "op_linear_quantizer_config", "op_pruner_config")
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,17 +249,18 @@ def _serialised(
         try:
             run_passes(program, names)
             changed = before is not None and before != _signature(program)
-            if options.op_linear_quantizer_config is not None:
-                quantize_weights(program, options.op_linear_quantizer_config)
+            _compress_weights(program, options)
             if pool is not None:
                 _name_weights(program, pool)
             spec, weights = export(program, target.value)
+        except LoweringError:  # a weight that does not decode to what it encodes
+            raise
         except Exception as cause:
+            given = [name for name in _OPTIONAL if getattr(options, name) not in (None, ())]
             raise PackageError(
                 f"the program could not be serialised: {cause}",
-                hint="leave out pass_names and op_linear_quantizer_config to see whether one of "
-                "them is the cause"
-                if names or options.op_linear_quantizer_config is not None
+                hint=f"leave out {' and '.join(given)} to see whether that is the cause"
+                if given
                 else "this is a bug in executorch-coreml; please report it with the model",
             ) from cause
     if changed:
@@ -265,6 +269,15 @@ def _serialised(
             hint=f"leave some of {', '.join(names)} out of pass_names",
         )
     return spec, weights.parts
+
+
+def _compress_weights(program: Any, options: CompileOptions) -> None:
+    """Stores weights in fewer bits as the options ask: zeros are left out first."""
+    joint = False
+    if options.op_pruner_config is not None:
+        joint = prune_weights(program, options.op_pruner_config)
+    if options.op_linear_quantizer_config is not None:
+        quantize_weights(program, options.op_linear_quantizer_config, joint)
 
 
 def _signature(program: Any) -> list[Any]:

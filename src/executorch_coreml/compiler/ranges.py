@@ -1,15 +1,17 @@
 """Which nodes must stay in float32 when a model computes in fp16: values beyond fp16's range.
 
-Two idioms make such values on the way to results that fp16 can hold:
+Three idioms make such values on the way to results that fp16 can hold:
 
 - ``rsqrt(mean(x^2) + eps)`` and its ``sqrt``: the square of 300 overflows, its root does not;
 - masks that come in as inputs filled with ``finfo(float32).min``. As -inf they would turn wholly
-  masked rows of a softmax into NaN.
+  masked rows of a softmax into NaN;
+- sums of products of 8-bit integers, until they are multiplied by the scales.
 """
 
 from __future__ import annotations
 
 import torch
+from executorch.exir.passes import dim_order_ops_registry  # noqa: F401  (defines dim_order_ops)
 from torch.fx import Node
 
 from executorch_coreml.compiler.graph import DelegatedGraph
@@ -22,6 +24,14 @@ _ROOTS = {aten.sqrt.default, aten.rsqrt.default}
 _SUMS = {aten.add.Tensor, aten.add.Scalar, aten.sub.Tensor}
 _MEANS = {aten.mean.dim, aten.mean.default, aten.sum.dim_IntList, aten.sum.default}
 _SOFTMAXES = {aten.softmax.int, aten._softmax.default}
+_SCALES_OF_A_PRODUCT = 2  # the activation's and the weight's
+_BEFORE_A_SCALE = {
+    aten._to_copy.default,
+    torch.ops.dim_order_ops._to_dim_order_copy.default,
+    aten.sub.Tensor,
+    aten.view.default,
+    aten.view_copy.default,
+}
 _ATTENTION = aten.scaled_dot_product_attention.default
 
 
@@ -31,6 +41,7 @@ def beyond_half(graph: DelegatedGraph) -> dict[Node, str]:
     for node in graph.graph.nodes:
         found |= dict.fromkeys(_mean_square(node), "a mean of squares: kept in fp32")
         found |= dict.fromkeys(_masked(graph, node), "masked by an input: kept in fp32")
+        found |= dict.fromkeys(_scaled_product(node), "sums of 8-bit products: kept in fp32")
     return {node: why for node, why in found.items() if node.meta["val"].dtype is torch.float32}
 
 
@@ -52,6 +63,21 @@ def _is_square(node: Node) -> bool:
     return op is aten.square.default or (
         op is aten.mul.Tensor and Call(node)["self"] is Call(node)["other"]
     )
+
+
+def _scaled_product(product: Node) -> set[Node]:
+    """What lies between a product of 8-bit matrices and its result in the scale of the layer."""
+    if normalise(product.target) is not aten._int_mm.default:
+        return set()
+    scaled: list[Node] = []
+    node = product
+    while len(scaled) < _SCALES_OF_A_PRODUCT and len(node.users) == 1:
+        node = next(iter(node.users))
+        if normalise(node.target) is aten.mul.Tensor:
+            scaled.append(node)
+        elif normalise(node.target) not in _BEFORE_A_SCALE:
+            break
+    return leading_to(scaled[-1:])
 
 
 def _masked(graph: DelegatedGraph, node: Node) -> list[Node]:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from torch.fx import Node
 
 from executorch_coreml.compiler.graph import DelegatedGraph
+from executorch_coreml.compiler.weight_pruning import oldest_sparse_target
 from executorch_coreml.compiler.weight_quantization import oldest_target
 from executorch_coreml.location import locate
 from executorch_coreml.ops import TABLE
 from executorch_coreml.ops.call import Call, normalise
+from executorch_coreml.ops.dequantized import dequantized
 from executorch_coreml.ops.rule import Rule
 from executorch_coreml.options import CompileOptions, Target
 
@@ -31,7 +33,9 @@ class Need:
 
 def ops_need(nodes: Iterable[Node], fixed: Collection[Node]) -> list[Need]:
     """What ops need beyond the lowest target; ``fixed`` are the nodes of known value."""
-    found = ((rule.oldest(Call(node, fixed=fixed)), node) for node, rule in _rules(nodes))
+    given = list(nodes)
+    found = [(rule.oldest(Call(node, fixed=fixed)), node) for node, rule in _rules(given)]
+    found += [(weight.target, weight.result) for weight in dequantized(given, fixed)]
     return _listed((target, node) for target, node in found if target > LOWEST)
 
 
@@ -66,6 +70,8 @@ def options_need(options: CompileOptions) -> list[Need]:
         found.append(Need(Target.iOS18, "enumerated shapes of several inputs"))
     if options.op_linear_quantizer_config is not None:
         found.append(Need(*oldest_target(options.op_linear_quantizer_config)))
+    if options.op_pruner_config is not None:
+        found.append(Need(*oldest_sparse_target(options.op_pruner_config)))
     return found
 
 

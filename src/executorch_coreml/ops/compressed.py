@@ -15,7 +15,7 @@ a table per block, or of 8 values           ``constexpr_lut_to_dense``          
 ==========================================  ==========================================  ======
 
 Each encoding is decoded again by coremltools and compared with what PyTorch computes from the same
-integers: a wrong one is a :class:`LoweringError`, never a model with other weights.
+integers (:mod:`.decoded`): a wrong one is an error, never a model with other weights.
 """
 
 from __future__ import annotations
@@ -23,19 +23,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
-from executorch_coreml.errors import LoweringError
+from executorch_coreml.ops.decoded import compare
 from executorch_coreml.ops.emit import Emit, Var
 from executorch_coreml.ops.half import FP16_MAX
 from executorch_coreml.options import Target
 
 Array = np.ndarray[Any, Any]
 
-FP16_STEP = 2.0**-24  # the distance of the smallest fp16 values
-_CHUNK = 2**16  # elements compared at a time
 _TABLE_BITS = {5: 6, 7: 8}  # Core ML has no tables of 32 and 128 values
 
 
@@ -113,9 +111,9 @@ def _per_channel(mb: Emit, data: Array, scale: Array, zero: Array | None) -> Var
 def _blockwise(kind: str) -> Callable[[Emit, Array, Array, Array | None], Var]:
     def encode(mb: Emit, data: Array, scale: Array, zero: Array | None) -> Var:
         if zero is not None:
-            zero = _narrow(_zero(zero, data.dtype, scale.dtype), kind)
+            zero = narrow(_zero(zero, data.dtype, scale.dtype), kind)
         return mb.op(
-            "constexpr_blockwise_shift_scale", data=_narrow(data, kind), scale=scale, offset=zero
+            "constexpr_blockwise_shift_scale", data=narrow(data, kind), scale=scale, offset=zero
         )
 
     return encode
@@ -127,7 +125,7 @@ def _zero(zero: Array, integer: Any, other: Any) -> Array:
     return whole if np.array_equal(whole, zero) else zero.astype(other)
 
 
-def _narrow(data: Array, kind: str) -> Array:
+def narrow(data: Array, kind: str) -> Array:
     """Integers marked as what Core ML is to store: ``uint3``, ``int4``, ..."""
     from coremltools.converters.mil.mil import types
 
@@ -158,7 +156,7 @@ def table(
 def _looked_up(bits: int, target: Target) -> Callable[[Emit, Array, Array, Array | None], Var]:
     def encode(mb: Emit, indices: Array, tables: Array, _: Array | None) -> Var:
         if target >= Target.iOS18:
-            kept = _narrow(indices, f"uint{bits}")
+            kept = narrow(indices, f"uint{bits}")
             return mb.op("constexpr_lut_to_dense", indices=kept, lut=tables)
         return mb.op(
             "constexpr_lut_to_dense",
@@ -215,44 +213,7 @@ def _once(
 
     def make() -> Var:
         var = encode(mb, data, scale, zero)
-        _compare(var, reference, scale.dtype == np.float16)
+        compare(var, reference, scale.dtype == np.float16)
         return var
 
     return mb.once((*key, str(scale.dtype)), make)
-
-
-def _compare(var: Var, reference: Array, half: bool) -> None:
-    """What the op decodes to against the values that PyTorch computes, a cacheful at a time."""
-    decoded = np.asarray(var.op.materialized_val_inference())
-    if decoded.shape != reference.shape:
-        _wrong(var, f"shape {decoded.shape}, not {reference.shape}")
-    flat, expected = decoded.reshape(-1), reference.reshape(-1)
-    for start in range(0, flat.size, _CHUNK):
-        part = slice(start, start + _CHUNK)
-        off = _distance(flat[part], expected[part], half)
-        if off:
-            _wrong(var, f"off by {off:.3g}")
-
-
-def _distance(decoded: Array, expected: Array, half: bool) -> float:
-    """The largest difference that is beyond rounding; 0.0 if there is none."""
-    relative, absolute = (2.0**-9, 256 * FP16_STEP) if half else (2.0**-20, 2.0**-140)
-    expected = expected.astype(np.float32, copy=False)
-    with np.errstate(invalid="ignore"):
-        off = np.abs(decoded.astype(np.float32, copy=False) - expected)
-    bound = np.abs(expected)
-    bound *= np.float32(relative)
-    bound += np.float32(absolute)
-    beyond = ~(off <= bound)  # NaN is no less than anything
-    if not beyond.any():
-        return 0.0
-    same = (decoded == expected) | (np.isnan(decoded) & np.isnan(expected))
-    left = off[beyond & ~same]
-    return float(np.nan_to_num(left, nan=np.inf).max()) if left.size else 0.0
-
-
-def _wrong(var: Var, how: str) -> NoReturn:
-    raise LoweringError(
-        f"{var.op.op_type} does not decode to the weight it encodes: {how}",
-        hint="this is a bug in executorch-coreml; please report it with the model",
-    )

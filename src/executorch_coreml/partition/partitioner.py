@@ -172,7 +172,7 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
             tuple(Decision(locate(node), refused.get(node)) for node in nodes),
             len(pieces),
             tuple(buffer for buffer, _ in buffers.values()),
-            Minimum.of(pieces, self._inside(exported_program), self.options, states),
+            Minimum.of(pieces, fixed, self.options, states),
         )
         self._notes = PrecisionNotes()
         if self.lower_full_graph and self._report.refused:

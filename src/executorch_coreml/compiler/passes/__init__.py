@@ -13,12 +13,14 @@ from executorch_coreml.compiler.graph import DelegatedGraph
 from executorch_coreml.compiler.passes.fewer_axes import fewer_axes
 from executorch_coreml.compiler.passes.fold_batch_norm import fold_batch_norm
 from executorch_coreml.compiler.passes.fold_quantized import fold_quantized
+from executorch_coreml.compiler.passes.fuse_dequantize import fuse_dequantize
 from executorch_coreml.options import CompileOptions
 
 Pass = Callable[[DelegatedGraph, CompileOptions], None]
 
 PASSES: tuple[Pass, ...] = (
     fold_quantized,  # what the rules of quantized weights read is then a weight itself
+    fuse_dequantize,  # what is known is stored as it is read
     fewer_axes,  # Core ML has tensors of at most five
     fold_batch_norm,  # one op and one rounding to fp16 instead of two per convolution
 )

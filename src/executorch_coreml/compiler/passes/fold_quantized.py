@@ -1,7 +1,9 @@
-"""Quantized weights that a program moves, converts or makes before use -> the resulting weights.
+"""Quantized and masked weights that a program makes before use -> the resulting weights.
 
 ``transpose(int8 weight)``, ``int32(codes)`` and ``quantize(float weight)`` have values that are
 known now. Core ML has no such ops on 8-bit integers, and needs none: the result is stored.
+So has ``weight * mask``, which is what pruning leaves (``torch.nn.utils.prune`` before ``remove``,
+torchao's sparsifiers before ``squash_mask``): without it weight and mask would both be stored.
 What would grow by being stored is left alone, such as a weight made float.
 """
 
@@ -21,13 +23,16 @@ from executorch_coreml.ops.quant import QUANTIZES
 from executorch_coreml.options import CompileOptions
 
 _STORED = (torch.int8, torch.uint8)
+_MASKED = torch.ops.aten.mul.Tensor
 
 
 def computed_now(nodes: Iterable[Node], weights: Collection[Node]) -> set[Node]:
     """The nodes, given in order, whose results :func:`fold_quantized` stores as weights."""
     found: set[Node] = set()
     for node in nodes:
-        if node.op == "call_function" and node.all_input_nodes and _is_foldable(node):
+        if node.op != "call_function" or not node.all_input_nodes:
+            continue
+        if _is_foldable(node) or _is_masked(node) or _is_mask(node):
             sources = node.all_input_nodes
             found |= {node} if all(s in weights or s in found for s in sources) else set()
     return found
@@ -41,6 +46,29 @@ def _is_foldable(node: Node) -> bool:
     moved = rule is not None and (rule.moves_data or rule.lower is to_copy)
     first = _dtype(node.all_input_nodes[0])
     return moved and first in _STORED and made is not None and not made.is_floating_point
+
+
+def _is_masked(node: Node) -> bool:
+    """A product that takes the place of a factor which nothing else reads."""
+    made = node.meta.get("val")
+    if normalise(node.target) is not _MASKED or not isinstance(made, torch.Tensor):
+        return False
+    sources = [source.meta["val"] for source in node.all_input_nodes]
+    replaced = [s.meta["val"] for s in node.all_input_nodes if len(s.users) == 1]
+    return (
+        made.dtype.is_floating_point
+        and len(sources) == 2
+        and all(source.numel() <= made.numel() for source in sources)
+        and any(s.shape == made.shape and s.dtype is made.dtype for s in replaced)
+    )
+
+
+def _is_mask(node: Node) -> bool:
+    """Bools as numbers, for such products alone."""
+    rule = TABLE.get(normalise(node.target))
+    converted = rule is not None and rule.lower is to_copy
+    source = _dtype(node.all_input_nodes[0])
+    return converted and source is torch.bool and all(_is_masked(user) for user in node.users)
 
 
 def _dtype(node: Node) -> torch.dtype | None:
