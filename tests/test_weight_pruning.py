@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,18 +66,6 @@ def _summary(pte: bytes) -> Summary:
 
 # name -> (our fields, coremltools' config, fields of a quantizer, the oldest target)
 CONFIGS: dict[str, tuple[dict[str, Any], Any, dict[str, Any] | None, Target]] = {
-    "threshold": (
-        {"threshold": 0.08, "minimum_sparsity_percentile": 0.4},
-        theirs.OpThresholdPrunerConfig(threshold=0.08, minimum_sparsity_percentile=0.4),
-        None,
-        Target.iOS16,
-    ),
-    "magnitude": (
-        {"target_sparsity": 0.7, "weight_threshold": 500},
-        theirs.OpMagnitudePrunerConfig(target_sparsity=0.7, weight_threshold=500),
-        None,
-        Target.iOS16,
-    ),
     "blocks": (
         {"target_sparsity": 0.6, "block_size": 4},
         theirs.OpMagnitudePrunerConfig(target_sparsity=0.6, block_size=4),
@@ -110,16 +99,25 @@ CONFIGS: dict[str, tuple[dict[str, Any], Any, dict[str, Any] | None, Target]] = 
 }
 
 
+@cache
+def _layers() -> Any:
+    return export(Layers(), (TOKENS,))
+
+
+@cache
+def _plain(precision: ComputePrecision, target: Target) -> bytes:
+    return _lower(_layers(), precision, minimum_deployment_target=target)[0]
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_equals_what_coremltools_makes_of_the_plain_model(name: str, tmp_path: Path) -> None:
     ours, pruner, quantizer, target = CONFIGS[name]
-    precision = FP16 if name in ("magnitude", "int4") else FP32
-    program = export(Layers(), (TOKENS,))
-    pte, partitioner = _lower(program, precision, ours, op_linear_quantizer_config=quantizer)
+    precision = FP16 if name == "int4" else FP32
+    pte, partitioner = _lower(_layers(), precision, ours, op_linear_quantizer_config=quantizer)
     assert read(pte).specification_version == target
     assert f"{target.name} or later because: op_" in str(partitioner.report)
 
-    plain, _ = _lower(program, precision, minimum_deployment_target=target)
+    plain = _plain(precision, target)
     with quiet_coremltools():
         model = ct.models.MLModel(str(unpacked(plain, tmp_path)), skip_model_load=True)
         model = theirs.prune_weights(model, theirs.OptimizationConfig(pruner))
@@ -200,19 +198,32 @@ PRUNED: dict[str, tuple[Callable[[nn.Module], None], float]] = {
 }
 
 
-@pytest.mark.parametrize("name", PRUNED)
-def test_zeros_of_a_pruned_model_are_not_stored(name: str) -> None:
-    sparsify, kept = PRUNED[name]
-    model = Pair().eval()
-    sparsify(model)
-    target = Target.iOS18 if name == "torchao 2:4" else None
-    pte, _ = _lower(export(model, (X,)), FP32, {}, minimum_deployment_target=target)
-    (got,) = execute(pte, (X,))
-    assert_close(got, model(X), 1e-5, 1e-6, name)
+class Pairs(nn.Module):
+    """A pair for each way."""
+
+    def __init__(self, pairs: dict[str, nn.Module]) -> None:
+        super().__init__()
+        self.pairs = nn.ModuleList(pairs.values())
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        return [pair(x) for pair in self.pairs]
+
+
+def test_zeros_of_a_pruned_model_are_not_stored() -> None:
+    pairs = {name: Pair().eval() for name in PRUNED}
+    for name, (sparsify, _) in PRUNED.items():
+        sparsify(pairs[name])
+    model = Pairs(pairs).eval()
+    pte, _ = _lower(export(model, (X,)), FP32, {})
+    for name, got, expected in zip(PRUNED, execute(pte, (X,)), model(X), strict=True):
+        assert_close(got, expected, 1e-5, 1e-6, name)
     summary = _summary(pte)
-    assert summary.functions[0].ops["constexpr_sparse_to_dense"] == 2
-    assert summary.minimum_os == ("iOS18" if target else "iOS16")
-    theory = ELEMENTS / 8 + ELEMENTS * kept * 4 + BIASES * 4
+    ops = summary.functions[0].ops
+    assert ops["constexpr_sparse_to_dense"] == 2 * len(PRUNED)
+    assert "mul" not in ops
+    assert summary.minimum_os == "iOS16"
+    kept = sum(fraction for _, fraction in PRUNED.values())
+    theory = len(PRUNED) * (ELEMENTS / 8 + BIASES * 4) + ELEMENTS * kept * 4
     assert abs(sum(summary.weights.values()) - theory) <= 0.03 * theory
 
 
@@ -230,13 +241,12 @@ def test_weights_with_few_zeros_and_small_ones_stay_dense() -> None:
     with torch.no_grad():
         model.first.weight[:, :100] = 0  # of 256
         model.second.weight[:, :150] = 0  # of 192
-    dense = (256 * 192 + BIASES) * 4
+    dense, program = (256 * 192 + BIASES) * 4, export(model, (X,))
     for fields, sparse in (
         ({}, True),
-        ({"minimum_sparsity_percentile": 0.9}, False),
         ({"weight_threshold": 192 * 128}, False),
     ):
-        pte, _ = _lower(export(model, (X,)), FP32, fields)
+        pte, _ = _lower(program, FP32, fields)
         second = 192 * 128 / 8 + 8 + 42 * 128 * 4 if sparse else 192 * 128 * 4
         assert sum(_summary(pte).weights.values()) == dense + second
 
@@ -246,11 +256,10 @@ def test_a_weight_of_zeros_alone() -> None:
     with torch.no_grad():
         model.first.weight.zero_()
         model.second.weight[0, 0] = float("nan")
-    for target in (Target.iOS16, Target.iOS18):
-        pte, _ = _lower(export(model, (X,)), FP32, {}, minimum_deployment_target=target)
-        (got,) = execute(pte, (X,))
-        torch.testing.assert_close(got, model(X), equal_nan=True)
-        assert _summary(pte).functions[0].ops["constexpr_sparse_to_dense"] == 1
+    pte, _ = _lower(export(model, (X,)), FP32, {}, minimum_deployment_target=Target.iOS18)
+    (got,) = execute(pte, (X,))
+    torch.testing.assert_close(got, model(X), equal_nan=True)
+    assert _summary(pte).functions[0].ops["constexpr_sparse_to_dense"] == 1
 
 
 # -- few bits and few elements ---------------------------------------------------------------------
@@ -279,29 +288,31 @@ def _zeroed_rows(model: nn.Module) -> None:
             layer.weight[:, torch.arange(layer.in_features) % 4 != 0] = 0
 
 
-@pytest.mark.parametrize("name", FEW_BITS)
-def test_few_bits_and_few_elements(name: str) -> None:
-    config, op, bits, extra = FEW_BITS[name]
-    model = Pair().eval()
-    _zeroed_rows(model)
-    quantize_(model, config)
-    program = export(model, (X,))
-    pte, partitioner = _lower(program, FP32, {**JOINT, "threshold": 0.004})
-    weights = [layer.weight.dequantize() for layer in (model.first, model.second)]
-    weights = [torch.where(weight.abs() <= 0.004, 0.0, weight) for weight in weights]
-    expected = Pair()
-    for layer, weight in zip((expected.first, expected.second), weights, strict=True):
-        layer.weight = nn.Parameter(weight)
-    (got,) = execute(pte, (X,))
-    assert_close(got, expected(X), 1e-5, 1e-6, name)
+def test_few_bits_and_few_elements() -> None:
+    pairs, without = {name: Pair().eval() for name in FEW_BITS}, {}
+    theory = 0.0
+    for name, (config, _, bits, extra) in FEW_BITS.items():
+        _zeroed_rows(pairs[name])
+        quantize_(pairs[name], config)
+        without[name] = Pair().eval()
+        for layer, other in zip(pairs[name].children(), without[name].children(), strict=True):
+            weight = layer.weight.dequantize()
+            other.weight = nn.Parameter(torch.where(weight.abs() <= 0.004, 0.0, weight))
+            kept, (rows, columns) = int((other.weight != 0).sum()), other.weight.shape
+            assert kept < 0.3 * weight.numel()
+            theory += kept * bits / 8 + weight.numel() / 8 + rows * 4 + extra(rows, columns)
+    pte, partitioner = _lower(
+        export(Pairs(pairs).eval(), (X,)), FP32, {**JOINT, "threshold": 0.004}
+    )
+    for name, got, expected in zip(FEW_BITS, execute(pte, (X,)), Pairs(without)(X), strict=True):
+        assert_close(got, expected, 1e-5, 1e-6, name)
     summary = _summary(pte)
     ops = summary.functions[0].ops
-    assert (ops[op], ops["constexpr_sparse_to_dense"]) == (2, 2)
+    assert ops["constexpr_sparse_to_dense"] == 2 * len(FEW_BITS)
+    for op in (SCALED, LOOKED_UP):
+        assert ops[op] == 2 * sum(row[1] == op for row in FEW_BITS.values())
     assert summary.minimum_os == "iOS18"
     assert "op_pruner_config with joint_compression" in str(partitioner.report)
-    kept = sum(int((weight != 0).sum()) for weight in weights)
-    theory = kept * bits / 8 + ELEMENTS / 8 + BIASES * 4 + extra(192, 256) + extra(128, 192)
-    assert kept < 0.3 * ELEMENTS
     assert abs(sum(summary.weights.values()) - theory) <= 0.03 * theory
 
 
