@@ -269,14 +269,12 @@ SCALED, LOOKED_UP = "constexpr_sparse_blockwise_shift_scale", "constexpr_lut_to_
 # name -> (torchao's config, the op, bits of an element, bytes of scales or tables of a weight)
 FEW_BITS: dict[str, tuple[Any, str, int, Callable[[int, int], float]]] = {
     "int8": (IntxWeightOnlyConfig(INT8, PerAxis(0)), SCALED, 8, lambda n, k: n * 4),
-    "int4": (IntxWeightOnlyConfig(INT4, PerGroup(32)), SCALED, 4, lambda n, k: n * k / 32 * 4),
     "int4 asymmetric": (
         IntxWeightOnlyConfig(INT4, PerGroup(32), MappingType.ASYMMETRIC),
         SCALED,
         4,
         lambda n, k: n * k / 32 * 4.5,
     ),
-    "palette": (CodebookWeightOnlyConfig(torch.uint4, [-1, -1]), LOOKED_UP, 4, lambda n, k: 64),
     "palettes": (CodebookWeightOnlyConfig(torch.uint2, [32, -1]), LOOKED_UP, 2, lambda n, k: n / 2),
 }
 

@@ -199,8 +199,7 @@ def _affine(op: Any, pruned: Array, kept: Array) -> Any:
     scale, zero = (
         along_axis(np.asarray(value.val), op, pruned.ndim) for value in (op.scale, op.zero_point)
     )
-    zero = zero if np.any(zero) else None
-    return _scaled(op, op.quantized_data.val, kept, scale, zero)
+    return _scaled(op, op.quantized_data.val, kept, scale, zero if np.any(zero) else None)
 
 
 def _blockwise(op: Any, pruned: Array, kept: Array) -> Any:
