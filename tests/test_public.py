@@ -18,6 +18,7 @@ PUBLIC = [
     "Model",
     "Target",
     "__version__",
+    "compare",
     "edge_compile_config",
 ]
 

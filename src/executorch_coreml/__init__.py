@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from executorch_coreml.compiler.backend import CoreMLBackend
+    from executorch_coreml.debug import compare
     from executorch_coreml.engine.model import Model
     from executorch_coreml.errors import CoreMLError
     from executorch_coreml.options import CompileOptions, ComputePrecision, ComputeUnit, Target
@@ -34,6 +35,7 @@ _HOME = {
     "CoreMLPartitioner": "partition",
     "Model": "engine.model",
     "Target": "options",
+    "compare": "debug",
     "edge_compile_config": "partition",
 }
 
@@ -47,6 +49,7 @@ __all__ = [
     "Model",
     "Target",
     "__version__",
+    "compare",
     "edge_compile_config",
 ]
 

@@ -71,11 +71,16 @@ def _module(node: torch.fx.Node) -> str:
     return str(module.removeprefix("L['self']").removeprefix("."))
 
 
+def is_inserted(node: torch.fx.Node) -> bool:
+    """Whether a quantizer put the node between layers."""
+    return op_name(node).startswith(_INSERTED)
+
+
 def _layer(node: torch.fx.Node) -> torch.fx.Node:
     """The node itself, or the nearest one in a module for an inserted one outside of all."""
     for neighbours in (lambda n: list(n.users), lambda n: n.all_input_nodes):
         near = node
-        while not _module(near) and op_name(near).startswith(_INSERTED):
+        while not _module(near) and is_inserted(near):
             following = neighbours(near)
             if not following:
                 break

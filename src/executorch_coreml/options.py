@@ -79,6 +79,7 @@ MODEL_TYPE = "model_type"
 OP_LINEAR_QUANTIZER_CONFIG = "op_linear_quantizer_config"
 OP_PRUNER_CONFIG = "op_pruner_config"  # ours: the stock backend has none
 ENUMERATED_SHAPES = "enumerated_shapes"
+KEEP_FP32 = "keep_fp32"  # ours alone; the delegate ignores keys that it does not know
 PASS_PIPELINE = "pass_pipeline"
 WEIGHT_SHARING = "multimethod_weight_sharing_strategy"
 COMPILER = "executorch_coreml"  # marks specs as made for this compiler, not for the stock one
@@ -123,6 +124,22 @@ def pass_names(given: Any) -> tuple[str, ...]:
     """Names as a tuple. Whether coremltools knows them is asked where coremltools is at hand."""
     if isinstance(given, str) or not all(isinstance(name, str) for name in given):
         raise OptionsError(f"pass_names must be a list of names; got {given!r}")
+    return tuple(given)
+
+
+def keep_fp32(given: Any) -> tuple[str, ...]:
+    """Places in the model, as :mod:`executorch_coreml.compiler.keep_fp32` reads them.
+
+    Raises:
+        OptionsError: It is no list of names, or one of them is empty.
+    """
+    if isinstance(given, str) or not all(isinstance(name, str) for name in given):
+        raise OptionsError(f"keep_fp32 must be a list of module paths; got {given!r}")
+    if not all(name.strip(":") for name in given):
+        raise OptionsError(
+            "keep_fp32 has an entry without a name",
+            hint="for the whole model, set compute_precision to FLOAT32",
+        )
     return tuple(given)
 
 
@@ -191,6 +208,8 @@ class CompileOptions:
         pass_names: coremltools passes to run on the finished program, in this order.
         weight_sharing: How delegates of several methods share one model.
         enumerated_shapes: Input -> the only shapes allowed, tied across inputs by position.
+        keep_fp32: Parts of the model that FLOAT16 leaves in float32: ``"encoder.ffn"``, or one op
+            of it, ``"encoder.ffn:aten.add.Tensor"``.
     """
 
     compute_unit: ComputeUnit = ComputeUnit.ALL
@@ -202,6 +221,7 @@ class CompileOptions:
     weight_sharing: WeightSharing = WeightSharing.BY_CONTENT
     enumerated_shapes: Mapping[str, Shapes] | None = None
     op_pruner_config: Mapping[str, Any] | None = None
+    keep_fp32: tuple[str, ...] = ()
 
     @property
     def half(self) -> bool:
@@ -231,6 +251,8 @@ class CompileOptions:
             pairs.append((ENUMERATED_SHAPES, _json(self.enumerated_shapes)))
         if self.op_pruner_config is not None:
             pairs.append((OP_PRUNER_CONFIG, _json(self.op_pruner_config)))
+        if self.keep_fp32 or every:
+            pairs.append((KEEP_FP32, _json(self.keep_fp32)))
         return pairs
 
     @classmethod
@@ -295,4 +317,5 @@ _READERS: dict[str, tuple[str, Callable[[str], Any]]] = {
         _from_json(ENUMERATED_SHAPES, enumerated_shapes),
     ),
     OP_PRUNER_CONFIG: ("op_pruner_config", _from_json(OP_PRUNER_CONFIG, pruner_config)),
+    KEEP_FP32: ("keep_fp32", _from_json(KEEP_FP32, keep_fp32)),
 }

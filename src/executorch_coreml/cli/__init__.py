@@ -1,6 +1,7 @@
 """The command ``etcoreml``: one file per command, loaded when it is called.
 
-Exit codes: 0 done, 1 a :class:`CoreMLError` (one line on stderr), 2 wrong usage.
+Exit codes: 0 done, 1 a :class:`CoreMLError` (one line on stderr), 2 wrong usage. ``compare`` has 3
+for a model that is not as good as asked.
 
 ``etcoreml --help`` loads every file for its summary, so the top of each imports nothing heavy.
 """
@@ -15,7 +16,7 @@ import click
 from executorch_coreml import __version__
 from executorch_coreml.errors import CoreMLError
 
-COMMANDS = ("extract", "finish", "inspect", "ops", "run")
+COMMANDS = ("compare", "extract", "finish", "inspect", "ops", "run")
 
 
 class _Commands(click.Group):

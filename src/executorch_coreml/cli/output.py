@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 _PIPED_WIDTH = 1000  # characters: no cell wraps where a program reads the lines
 
@@ -20,8 +17,27 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, allow_nan=False))
 
 
+def number(value: float) -> float | str:
+    """JSON has no infinity and no NaN: they become the texts that ``float`` reads."""
+    return value if math.isfinite(value) else str(value)
+
+
+def plain(value: Any) -> Any:
+    """Dictionaries, lists, numbers and text with :func:`number` in place of every float."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return number(value) if isinstance(value, float) else value
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Aligned columns, wrapped to the terminal; the first one never wraps."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(columns):
         table.add_column(name, no_wrap=i == 0)

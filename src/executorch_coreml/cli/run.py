@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import click
 
-from executorch_coreml.errors import InputError, RunError
+from executorch_coreml.cli.arrays import load_arrays, named_files
+from executorch_coreml.cli.output import number
+from executorch_coreml.errors import RunError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,27 +21,13 @@ if TYPE_CHECKING:
 _COLUMNS = ("name", "dtype", "shape", "min", "max", "mean")
 
 
-def _named_files(
-    ctx: click.Context, param: click.Parameter, given: tuple[str, ...]
-) -> dict[str, Path]:
-    files: dict[str, Path] = {}
-    for text in given:
-        name, _, path = text.partition("=")
-        if not (name and path):
-            raise click.BadParameter(f"{text!r} is not of the form name=file.npy")
-        if name in files:
-            raise click.BadParameter(f"{name} is given twice")
-        files[name] = Path(path)
-    return files
-
-
 @click.command("run")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "--input",
     "inputs",
     multiple=True,
-    callback=_named_files,
+    callback=named_files,
     metavar="NAME=FILE.npy",
     help="An input; repeatable.",
 )
@@ -72,7 +59,7 @@ def command(
     from executorch_coreml.cli.output import print_json, print_table
     from executorch_coreml.engine.model import Model
 
-    arrays = _load(inputs)
+    arrays = load_arrays(inputs)
     loaded = Model(model, function_name=function, precision=precision, delegate=delegate)
     outputs = loaded.predict(arrays, loaded.make_state() if loaded.states else None)
     if output_dir is not None:
@@ -82,19 +69,6 @@ def command(
         print_json(rows)
     else:
         print_table(_COLUMNS, [[_text(row[column]) for column in _COLUMNS] for row in rows])
-
-
-def _load(inputs: Mapping[str, Path]) -> dict[str, Array]:
-    import numpy as np
-
-    arrays: dict[str, Array] = {}
-    for name, path in inputs.items():
-        try:
-            with path.open("rb") as file:
-                arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise InputError(f"input {name} cannot be read: {error}", location=str(path)) from error
-    return arrays
 
 
 def _save(outputs: Mapping[str, Array], directory: Path) -> None:
@@ -117,15 +91,10 @@ def _facts(name: str, array: Array) -> dict[str, Any]:
         return facts | {"min": None, "max": None, "mean": None}
     numbers = array.astype("float64") if array.dtype.kind == "f" else array.astype("int64")
     return facts | {
-        "min": _number(numbers.min().item()),
-        "max": _number(numbers.max().item()),
-        "mean": _number(numbers.mean().item()),
+        "min": number(numbers.min().item()),
+        "max": number(numbers.max().item()),
+        "mean": number(numbers.mean().item()),
     }
-
-
-def _number(value: float) -> float | str:
-    """JSON has no infinity and no NaN: they become the texts that ``float`` reads."""
-    return value if math.isfinite(value) else str(value)
 
 
 def _text(value: Any) -> str:

@@ -61,6 +61,8 @@ class CoreMLBackend(BackendDetails):  # type: ignore[misc]
         model_type: Any = MODEL_TYPE.MODEL,
         op_linear_quantizer_config: Mapping[str, Any] | None = None,
         pass_names: Sequence[str] | None = None,
+        *,
+        keep_fp32: Sequence[str] | None = None,
     ) -> list[CompileSpec]:
         """Compile specs for :class:`~executorch_coreml.CoreMLPartitioner`.
 
@@ -71,6 +73,9 @@ class CoreMLBackend(BackendDetails):  # type: ignore[misc]
             model_type: ``MODEL_TYPE.MODEL``; compiled models need Apple's compiler.
             op_linear_quantizer_config: Arguments of coremltools' ``OpLinearQuantizerConfig``.
             pass_names: coremltools passes to run on the finished program; none by default.
+            keep_fp32: Modules that ``FLOAT16`` leaves in float32, by their paths, or single ops of
+                them (:mod:`executorch_coreml.compiler.keep_fp32`). ExecuTorch's own backend has no
+                such argument.
 
         Raises:
             OptionsError: A value that is none of the allowed ones.
@@ -83,6 +88,7 @@ class CoreMLBackend(BackendDetails):  # type: ignore[misc]
             model_type=options.model_type(model_type),
             op_linear_quantizer_config=None if config is None else _known_config(config),
             pass_names=_known_passes(pass_names or ()),
+            keep_fp32=options.keep_fp32(keep_fp32 or ()),
         )
         return [CompileSpec(key, value) for key, value in chosen.to_pairs()]
 
@@ -139,6 +145,11 @@ class CoreMLBackend(BackendDetails):  # type: ignore[misc]
     def generate_pass_pipeline_compile_spec(pass_names: Sequence[str]) -> CompileSpec:
         """The spec for coremltools passes to run on the finished program, in this order."""
         return _spec(options.PASS_PIPELINE, pass_names=_known_passes(pass_names))
+
+    @staticmethod
+    def generate_keep_fp32_compile_spec(modules: Sequence[str]) -> CompileSpec:
+        """The spec for the modules that stay in float32; beyond ExecuTorch's own backend."""
+        return _spec(options.KEEP_FP32, keep_fp32=options.keep_fp32(modules))
 
     @staticmethod
     def generate_multimethod_weight_sharing_strategy_compile_spec(strategy: Any) -> CompileSpec:

@@ -25,6 +25,7 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 
 from executorch_coreml.compiler.graph import DelegatedGraph, delegated_graph
+from executorch_coreml.compiler.keep_fp32 import kept
 from executorch_coreml.compiler.notes import hand_back
 from executorch_coreml.compiler.passes import run_passes
 from executorch_coreml.compiler.pool import Pool
@@ -34,6 +35,7 @@ from executorch_coreml.compiler.ranges import beyond_half
 from executorch_coreml.compiler.shapes import flexible, for_inputs, mil_shape
 from executorch_coreml.compiler.state import States
 from executorch_coreml.compiler.target import Need, choose, needs
+from executorch_coreml.compiler.values import Values, leave
 from executorch_coreml.errors import CompileError, LoweringError, TypeMismatch, UnsupportedOp
 from executorch_coreml.location import locate
 from executorch_coreml.ops import TABLE
@@ -95,7 +97,7 @@ def lower(program: ExportedProgram, options: CompileOptions, pool: Pool | None =
         Builder.name_count.clear()
         k_used_symbols.clear()
         opset = ct.target(target.value)
-        wide = _kept_wide(graph) if options.half else {}
+        wide = _kept_wide(graph, options) if options.half else {}
         emit = Emit(Builder, options.half, graph.weights, wide, pool)
         emit.reserve(node.name for node in graph.graph.nodes)
         declared = {node.name: _declare(node, target, Builder) for node in graph.inputs}
@@ -125,6 +127,7 @@ def lower(program: ExportedProgram, options: CompileOptions, pool: Pool | None =
         mil = Program()
         mil.add_function("main", function)
     hand_back(program.graph.nodes, emit.notes)
+    leave(program, Values(emit.names(), {name: n.name for name, n in emit.origins.items()}))
     return Lowered(
         program=mil,
         target=target,
@@ -136,10 +139,11 @@ def lower(program: ExportedProgram, options: CompileOptions, pool: Pool | None =
     )
 
 
-def _kept_wide(graph: DelegatedGraph) -> dict[Node, str]:
-    """Node whose float32 fp16 cannot stand for -> why."""
-    kept = dict.fromkeys(positions(graph), "a position, an angle or a fraction: kept in fp32")
-    return kept | beyond_half(graph) | chosen(graph.graph.nodes)
+def _kept_wide(graph: DelegatedGraph, options: CompileOptions) -> dict[Node, str]:
+    """Node whose float32 fp16 cannot stand for, or is not to -> why."""
+    found = kept(graph, options.keep_fp32)
+    found |= dict.fromkeys(positions(graph), "a position, an angle or a fraction: kept in fp32")
+    return found | beyond_half(graph) | chosen(graph.graph.nodes)
 
 
 def border_type(dtype: torch.dtype, target: Target) -> str | None:

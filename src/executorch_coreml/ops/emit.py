@@ -102,6 +102,14 @@ class Emit:
         value = self._values[node]
         return value if isinstance(value, tuple) else (value,)
 
+    def names(self) -> dict[str, str]:
+        """Node -> the value that it is, for nodes of one result."""
+        return {
+            node.name: value.name
+            for node, value in self._values.items()
+            if not isinstance(value, tuple) and value is not None
+        }
+
     def note(self, reason: str) -> None:
         """Records a decision about precision for the report."""
         if self._node is not None:

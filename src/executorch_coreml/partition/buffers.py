@@ -15,6 +15,7 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 
 from executorch_coreml.compiler.graph import DelegatedGraph
+from executorch_coreml.compiler.keep_fp32 import named
 from executorch_coreml.compiler.positions import positions
 from executorch_coreml.compiler.state import ALIGNMENT, state_shape
 from executorch_coreml.options import CompileOptions, ComputeUnit, Target
@@ -63,6 +64,7 @@ def mutated_buffers(
         reason = (
             _asked(options, take_over)
             or _unfit(node, options, node in counted)
+            or _kept(node, written[target], options)
             or _shared(node, written[target], home, results[written[target].name])
         )
         if reason:
@@ -91,6 +93,14 @@ def _unfit(node: Node, options: CompileOptions, counted: bool) -> str | None:
     if dtype not in (torch.float32, torch.float16):
         return f"a state holds fp16, and its dtype is {str(dtype).removeprefix('torch.')}"
     return None
+
+
+def _kept(node: Node, written: Node, options: CompileOptions) -> str | None:
+    if node.meta["val"].dtype is not torch.float32 or not named(
+        [*node.users, written], options.keep_fp32
+    ):
+        return None
+    return "a state holds fp16, and what uses it is named in keep_fp32"
 
 
 def _shared(node: Node, written: Node, home: Mapping[Node, int], times: int) -> str | None:

@@ -23,6 +23,7 @@ from torch.fx import Node
 
 from executorch_coreml.compiler.backend import MARKER, CoreMLBackend, claim_name, supported
 from executorch_coreml.compiler.collector import collector_paused
+from executorch_coreml.compiler.keep_fp32 import require_known
 from executorch_coreml.compiler.notes import PrecisionNotes
 from executorch_coreml.compiler.passes.fold_quantized import computed_now
 from executorch_coreml.errors import OptionsError, UnsupportedOp
@@ -146,6 +147,7 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
         Raises:
             UnsupportedOp: ``lower_full_graph`` is set and something must stay outside, or it is
                 an op that only Core ML could run.
+            OptionsError: ``keep_fp32`` names what the program does not have.
         """
         claim_name()
         _note_numbers(exported_program)
@@ -154,6 +156,7 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
         exported_program._constants = dict(exported_program.constants)
         module = exported_program.graph_module
         nodes = [node for node in module.graph.nodes if node.op == "call_function"]
+        require_known(nodes, self.options.keep_fp32)
         fixed = self._fixed(exported_program)
         refused = {node: reason for node in nodes if (reason := self._refuse(node, fixed))}
         stranded = {node: why for node, why in refused.items() if self._only_here(node)}
