@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from executorch_coreml.debug import Comparison, Error, Layer, Row
 
 _BEYOND = 3  # exit code
+_FIGURES = ("own SNR", "SNR", "float32", "largest error", "relative", "notes")
 _TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26")
 _HELP = f"""Compare eager PyTorch with the lowered model, op for op.
 
@@ -156,19 +157,14 @@ def _print(found: Comparison, top: int, layers: bool) -> None:
     from executorch_coreml.cli.output import print_table
 
     if layers:
-        shown = sorted(found.layers(), key=lambda layer: _order(layer.own or layer.error))
-        print_table(["module", *_FIGURES], [_layer_cells(layer) for layer in shown[:top]])
+        worst = dict.fromkeys(row.location.module for row in found.worst())
+        modules = {layer.module: layer for layer in found.layers()}
+        shown = [modules[name] for name in list(worst)[:top]]
+        print_table(["module", *_FIGURES], [_layer_cells(layer) for layer in shown])
     else:
         rows = found.worst(top)
         print_table(["op", "module", "line", "type", *_FIGURES], [_cells(row) for row in rows])
     click.echo(str(found))
-
-
-_FIGURES = ("own SNR", "SNR", "float32", "largest error", "relative", "notes")
-
-
-def _order(error: Error) -> tuple[bool, float]:
-    return (not error.broken, error.snr)
 
 
 def _cells(row: Row) -> list[str]:

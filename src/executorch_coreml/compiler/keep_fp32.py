@@ -2,8 +2,8 @@
 
 Each entry names a place:
 
-- ``"encoder.ffn"``: that module and all inside it. ``*`` stands for anything, as in
-  ``"encoder.*.norm"``.
+- ``"encoder.ffn"``: that module and all inside it. ``*`` stands for anything, here and below, as
+  in ``"encoder.*.norm"``.
 - ``"encoder.ffn:aten.add.Tensor"``: the calls of one op by the module itself, not by modules inside
   it; ``":aten.add.Tensor"`` those by the model itself, ``"*:aten.add.Tensor"`` all of them.
 
@@ -67,7 +67,7 @@ def require_known(nodes: Iterable[Node], entries: Sequence[str]) -> None:
 def _test(entry: str) -> Callable[[Location], bool]:
     module, colon, op = entry.partition(":")
     if colon:
-        return lambda place: place.op == op and fnmatchcase(place.module, module)
+        return lambda place: fnmatchcase(place.op, op) and fnmatchcase(place.module, module)
     return lambda place: any(fnmatchcase(around, module) for around in _around(place.module))
 
 

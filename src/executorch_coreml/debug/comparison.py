@@ -10,6 +10,7 @@ from executorch_coreml.location import Location
 
 PRECISION = "fp16 precision: in float32 the results are right"
 PROGRAM = "the lowered program itself: it is wrong in float32 too"
+QUANTIZED = "quantization: the results are as far away in float32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,9 @@ class Comparison:
         bad = [output for output in self.outputs if self.beyond(output.error)]
         if not bad:
             return None
-        return PROGRAM if any(self.beyond(output.float32) for output in bad) else PRECISION
+        if not any(self.beyond(output.float32) for output in bad):
+            return PRECISION
+        return QUANTIZED if self.layerwise else PROGRAM
 
     @property
     def snr(self) -> float:
@@ -128,8 +131,13 @@ class Comparison:
         )
 
     def worst(self, count: int | None = None) -> list[Row]:
-        """The rows by their own error, broken ones and low ratios first, as many as asked for."""
-        return sorted(self.rows, key=lambda row: _badness(row.own or row.error))[:count]
+        """The rows by their own error, broken ones and low ratios first, as many as asked for.
+
+        Last are those that have none: they suffer from another's.
+        """
+        return sorted(
+            self.rows, key=lambda row: (row.own is None, *_badness(row.own or row.error))
+        )[:count]
 
     def layers(self) -> list[Layer]:
         """The rows by module, in the order in which modules compute their last value."""

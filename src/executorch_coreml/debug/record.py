@@ -17,7 +17,7 @@ from executorch_coreml.compiler.graph import DelegatedGraph
 DelegateCall = Callable[[LoweredBackendModule, Sequence[Any]], Sequence[Any]]
 
 
-class Recorder(Interpreter):  # type: ignore[misc]
+class Recorder(Interpreter):
     """Runs a graph; ``recorded`` is then node name -> value, for all calls in it.
 
     Args:

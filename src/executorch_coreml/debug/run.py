@@ -102,7 +102,8 @@ class _Job:
             results, expected = of_float_model(made, expected, self.reference, self.leaves, options)
         half, faithful = in_engine(made, self.leaves, expected, "faithful")
         full, float32 = in_engine(made, self.leaves, expected, "float32")
-        if options.half and any(e.beyond(self.min_snr) for e in _measured(results, full)):
+        wrong = any(error.beyond(self.min_snr) for error in _measured(results, full))
+        if wrong and options.half and self.reference is None:
             full = self._in_float32(specs)
         rows = _rows(made, expected, faithful, float32)
         names = self.program.graph_signature.user_outputs
