@@ -96,6 +96,7 @@ DIVISION = [
          aten.div.Tensor),
     Case("div_tiny", lambda x: x / 1e-6, (X * 1e-3,), aten.div.Tensor),
     Case("div_beyond", lambda x: x / 1e5, (X * 1e4,), aten.div.Tensor),
+    Case("div_integer_beyond", lambda x: x / 90000, (X * 1e4,), aten.div.Tensor),
     *[
         Case(f"div_{mode}_{kind}", lambda x, y, mode=mode: torch.div(x, y, rounding_mode=mode),
              inputs, aten.div.Tensor_mode)

@@ -26,7 +26,7 @@ from executorch_coreml.ops.rule import INT
 
 aten = torch.ops.aten
 _CALL = "call_function"
-_CONVERSIONS = {
+CONVERSIONS = {
     aten._to_copy.default,
     torch.ops.dim_order_ops._to_dim_order_copy.default,
 }
@@ -89,7 +89,7 @@ def _passes_on(node: Node) -> bool:
         return op is operator.getitem
     rule = TABLE.get(op)
     return rule is not None and (
-        rule.moves_data or op in _CONVERSIONS or torch.Tag.pointwise in op.tags
+        rule.moves_data or op in CONVERSIONS or torch.Tag.pointwise in op.tags
     )
 
 

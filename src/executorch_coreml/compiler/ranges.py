@@ -1,11 +1,14 @@
 """Which nodes must stay in float32 when a model computes in fp16: values beyond fp16's range.
 
 Three idioms make such values on the way to results that fp16 can hold:
+Such values stand on the way to results that fp16 can hold:
 
 - ``rsqrt(mean(x^2) + eps)`` and its ``sqrt``: the square of 300 overflows, its root does not;
 - masks that come in as inputs filled with ``finfo(float32).min``. As -inf they would turn wholly
   masked rows of a softmax into NaN;
 - sums of products of 8-bit integers, until they are multiplied by the scales.
+- constants that are converted first: ``x / 90000`` divides by an integer that becomes a float. What
+  reads one of them can then tell that fp16 does not have it.
 """
 
 from __future__ import annotations
@@ -15,9 +18,10 @@ from executorch.exir.passes import dim_order_ops_registry  # noqa: F401  (define
 from torch.fx import Node
 
 from executorch_coreml.compiler.graph import DelegatedGraph
-from executorch_coreml.compiler.positions import leading_to
+from executorch_coreml.compiler.positions import CONVERSIONS, leading_to
 from executorch_coreml.ops import TABLE
 from executorch_coreml.ops.call import Call, normalise
+from executorch_coreml.ops.half import fits_fp16
 
 aten = torch.ops.aten
 _ROOTS = {aten.sqrt.default, aten.rsqrt.default}
@@ -42,6 +46,8 @@ def beyond_half(graph: DelegatedGraph) -> dict[Node, str]:
         found |= dict.fromkeys(_mean_square(node), "a mean of squares: kept in fp32")
         found |= dict.fromkeys(_masked(graph, node), "masked by an input: kept in fp32")
         found |= dict.fromkeys(_scaled_product(node), "sums of 8-bit products: kept in fp32")
+        if _is_large_constant(graph, node):
+            found[node] = "a constant beyond fp16's range: kept in fp32"
     return {node: why for node, why in found.items() if node.meta["val"].dtype is torch.float32}
 
 
@@ -54,6 +60,14 @@ def _mean_square(root: Node) -> list[Node]:
         chain.append(node)
         node = node.all_input_nodes[0]
     return [*chain, node] if len(chain) > 1 and _is_square(node) else []
+
+
+def _is_large_constant(graph: DelegatedGraph, node: Node) -> bool:
+    """Whether it converts a constant to a float that fp16 does not have."""
+    if normalise(node.target) not in CONVERSIONS:
+        return False
+    value = graph.weights.get(node.all_input_nodes[0])
+    return value is not None and not fits_fp16(value.detach().cpu().numpy())
 
 
 def _is_square(node: Node) -> bool:
