@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 _DEFAULT = "model"
 FORMS = f"""\b
 MODEL is one of:
-  net.py[:callable]   a Python file; the callable is called {_DEFAULT} if none is named
+  net.py[:callable]     a Python file; without a callable, {_DEFAULT}
   package.net:callable  the same in an importable module
-  net.pt2             a program saved by torch.export.save
-A callable takes nothing and returns (model, example inputs), the inputs as a tuple, or an exported
-program."""
+  net.pt2               a program saved by torch.export.save
+
+A callable takes nothing and returns (model, example inputs), the inputs
+as a tuple, or an exported program."""
 
 
 @dataclass(frozen=True, slots=True)
