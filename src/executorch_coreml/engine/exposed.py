@@ -111,15 +111,18 @@ def _function(bundle: Bundle) -> Function:
 
 
 def _values(function: Function, names: Collection[str]) -> list[Value]:
-    """The outputs of ops that are called so, in program order, constants aside."""
-    wanted = set(names)
-    return [
-        value
-        for op in function.body.operations
-        if op.type != "const"
-        for value in op.outputs
-        if value.name in wanted and isinstance(value.type, TensorType)
-    ]
+    """The outputs of ops that are called so, in program order.
+
+    Left out is what no input has a part in: it is known, or random, before the model runs.
+    """
+    wanted, fed = set(names), {value.name for value in function.inputs}
+    found = []
+    for op in function.body.operations:
+        arguments = (argument for each in op.inputs.values() for argument in each)
+        if any(isinstance(argument, Ref) and argument.name in fed for argument in arguments):
+            fed.update(value.name for value in op.outputs)
+            found += [v for v in op.outputs if v.name in wanted and isinstance(v.type, TensorType)]
+    return found
 
 
 def _cut(
