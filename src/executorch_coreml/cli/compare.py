@@ -170,7 +170,7 @@ def _print(found: Comparison, top: int, layers: bool) -> None:
 def _cells(row: Row) -> list[str]:
     place = row.location
     line = "" if place.file is None else f"{Path(place.file).name}:{place.line}"
-    figures = _figures(row.own, row.error, f"{row.float32.snr:.1f}")
+    figures = _figures(row.own, row.error, "" if row.float32 is None else f"{row.float32.snr:.1f}")
     return [f"{place.op} ({place.node})", place.module, line, row.dtype, *figures]
 
 

@@ -24,7 +24,8 @@ class Row:
         error: Accumulated: of the whole program up to here against PyTorch's value.
         own: Of this op alone, given what PyTorch gives it, rounded to what it takes. None where
             that cannot be: what it is given is beyond fp16 already.
-        float32: As ``error``, with the same program in float32.
+        float32: As ``error``, with the same program in float32. None for an attention, which the
+            engine cannot show in float32.
     """
 
     location: Location
@@ -32,7 +33,7 @@ class Row:
     dtype: str
     error: Error
     own: Error | None
-    float32: Error
+    float32: Error | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from executorch_coreml.engine.exposed import Exposed, exposed, isolated
 from executorch_coreml.engine.model import Model
 from executorch_coreml.engine.precision import Precision
 from executorch_coreml.mil.types import TensorType
+from executorch_coreml.ops.call import normalise
 from executorch_coreml.ops.half import to_fp16
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
@@ -34,6 +35,8 @@ class Expected:
     inputs: Sequence[Any]
     values: dict[str, Any] = field(default_factory=dict)
 
+
+_ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
 
 Reference: TypeAlias = "dict[LoweredBackendModule, Expected]"
 Errors: TypeAlias = "dict[LoweredBackendModule, dict[str, Error]]"
@@ -62,7 +65,16 @@ def in_engine(
 
     def delegate(module: LoweredBackendModule, args: Sequence[Any]) -> Sequence[Any]:
         found, expected = program.delegates[module], reference[module]
-        made = exposed(found.bundle, expected.values)
+        # OpenVINO's CPU plugin (2026.4.1) crashes when it compiles an attention that it has fused, as
+        # it does in float32, and that something else reads as well, such as a result of the model.
+        nodes, types = found.shown(), found.types()
+        names = [
+            name
+            for name in expected.values
+            if normalise(nodes[name].target) is not _ATTENTION
+            or (precision == "faithful" and types[name] == "fp16")
+        ]
+        made = exposed(found.bundle, names)
         arrays = _run(made, precision, [_array(value) for value in args])
         errors[module] = _measured(made, arrays, expected)
         return found.as_returned(arrays[: len(found.graph.outputs)])

@@ -187,7 +187,7 @@ def _rows(
                     types[value],
                     faithful[module][value],
                     own.get(value),
-                    float32[module][value],
+                    float32[module].get(value),
                 )
                 rows.append((row, node, expected[module].values[value]))
     return rows
