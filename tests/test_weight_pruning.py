@@ -50,9 +50,7 @@ def _lower(
 ) -> tuple[bytes, CoreMLPartitioner]:
     from executorch.exir import to_edge_transform_and_lower
 
-    specs = _SPECS(compute_precision=precision, **options)
-    if pruner is not None:
-        specs.append(CoreMLBackend.generate_op_pruner_config_compile_spec(pruner))
+    specs = _SPECS(compute_precision=precision, op_pruner_config=pruner, **options)
     partitioner = CoreMLPartitioner(compile_specs=specs, lower_full_graph=True)
     edge = to_edge_transform_and_lower(program, partitioner=[partitioner])
     return bytes(edge.to_executorch().buffer), partitioner
@@ -366,6 +364,7 @@ def test_a_target_that_lacks_the_form_is_an_error_that_says_which_has_it(
 def test_the_spec_is_read_again() -> None:
     config = {"n_m_ratio": [2, 4], "joint_compression": True}
     spec = CoreMLBackend.generate_op_pruner_config_compile_spec(config)
+    assert spec in CoreMLBackend.generate_compile_specs(op_pruner_config=config)
     assert CoreMLBackend.op_pruner_config_from_compile_specs([spec]) == config
     assert CoreMLBackend.op_pruner_config_from_compile_specs([]) is None
 

@@ -63,6 +63,7 @@ class CoreMLBackend(BackendDetails):  # type: ignore[misc]
         pass_names: Sequence[str] | None = None,
         *,
         keep_fp32: Sequence[str] | None = None,
+        op_pruner_config: Mapping[str, Any] | None = None,
     ) -> list[CompileSpec]:
         """Compile specs for :class:`~executorch_coreml.CoreMLPartitioner`.
 
@@ -74,8 +75,9 @@ class CoreMLBackend(BackendDetails):  # type: ignore[misc]
             op_linear_quantizer_config: Arguments of coremltools' ``OpLinearQuantizerConfig``.
             pass_names: coremltools passes to run on the finished program; none by default.
             keep_fp32: Modules that ``FLOAT16`` leaves in float32, by their paths, or single ops of
-                them (:mod:`executorch_coreml.compiler.keep_fp32`). ExecuTorch's own backend has no
-                such argument.
+                them (:mod:`executorch_coreml.compiler.keep_fp32`). ExecuTorch's own backend lacks
+                this argument and the next.
+            op_pruner_config: As for :meth:`generate_op_pruner_config_compile_spec`.
 
         Raises:
             OptionsError: A value that is none of the allowed ones.
@@ -89,6 +91,7 @@ class CoreMLBackend(BackendDetails):  # type: ignore[misc]
             op_linear_quantizer_config=None if config is None else _known_config(config),
             pass_names=_known_passes(pass_names or ()),
             keep_fp32=options.keep_fp32(keep_fp32 or ()),
+            op_pruner_config=None if op_pruner_config is None else _known_pruner(op_pruner_config),
         )
         return [CompileSpec(key, value) for key, value in chosen.to_pairs()]
 
@@ -135,10 +138,7 @@ class CoreMLBackend(BackendDetails):  # type: ignore[misc]
         Raises:
             OptionsError: An unknown field or value.
         """
-        from executorch_coreml.compiler.weight_pruning import coremltools_pruner
-
-        chosen = options.pruner_config(op_pruner_config)
-        coremltools_pruner(chosen)
+        chosen = _known_pruner(op_pruner_config)
         return _spec(options.OP_PRUNER_CONFIG, op_pruner_config=chosen)
 
     @staticmethod
@@ -367,6 +367,14 @@ def _known_config(config: Any) -> Mapping[str, Any]:
 
     chosen = options.quantizer_config(config)
     coremltools_config(chosen)
+    return chosen
+
+
+def _known_pruner(config: Any) -> Mapping[str, Any]:
+    from executorch_coreml.compiler.weight_pruning import coremltools_pruner
+
+    chosen = options.pruner_config(config)
+    coremltools_pruner(chosen)
     return chosen
 
 

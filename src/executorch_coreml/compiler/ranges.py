@@ -1,12 +1,11 @@
 """Which nodes must stay in float32 when a model computes in fp16: values beyond fp16's range.
 
-Three idioms make such values on the way to results that fp16 can hold:
 Such values stand on the way to results that fp16 can hold:
 
 - ``rsqrt(mean(x^2) + eps)`` and its ``sqrt``: the square of 300 overflows, its root does not;
 - masks that come in as inputs filled with ``finfo(float32).min``. As -inf they would turn wholly
   masked rows of a softmax into NaN;
-- sums of products of 8-bit integers, until they are multiplied by the scales.
+- sums of products of 8-bit integers, until they are multiplied by the scales;
 - constants that are converted first: ``x / 90000`` divides by an integer that becomes a float. What
   reads one of them can then tell that fp16 does not have it.
 """
