@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,31 +101,40 @@ def _as_tuple(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)
 
 
-def _program(case: KernelCase, arrays: list[np.ndarray], kind: type) -> Any:
-    """The case as a program of its inputs. Core ML has no bool inputs: they come as int32."""
-    specs = [mb.TensorSpec(a.shape, dtype=_TYPES[a.dtype.name]) for a in arrays]
-    names = ", ".join(f"x{i}" for i in range(len(arrays)))
+def _program(
+    cases: Sequence[KernelCase], arrays: list[list[np.ndarray]], kind: type, target: str
+) -> Any:
+    """The cases as one program of their inputs. Core ML has no bool inputs: they come as int32."""
+    given = [array for each in arrays for array in each]
+    specs = [mb.TensorSpec(a.shape, dtype=_TYPES[a.dtype.name]) for a in given]
+    names = ", ".join(f"x{i}" for i in range(len(given)))
 
     def body(*variables: Any) -> Any:
-        cast = [
+        left = iter(
             mb.cast(x=v, dtype="bool") if a.dtype == np.bool_ else v
-            for v, a in zip(variables, arrays, strict=True)
-        ]
-        return case.build(mb, kind, *cast)
+            for v, a in zip(variables, given, strict=True)
+        )
+        return tuple(
+            variable
+            for case, each in zip(cases, arrays, strict=True)
+            for variable in _as_tuple(case.build(mb, kind, *[next(left) for _ in each]))
+        )
 
     scope: dict[str, Any] = {"body": body}
     exec(f"def function({names}): return body({names})", scope)  # the builder counts parameters
-    target = getattr(ct.target, case.target)
+    opset = getattr(ct.target, target)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numpy's, about overflow and the like
-        return mb.program(input_specs=specs, opset_version=target)(scope["function"])
+        return mb.program(input_specs=specs, opset_version=opset)(scope["function"])
 
 
-def _inferred(case: KernelCase, arrays: list[np.ndarray], kind: Any) -> tuple[Any, ...]:
+def _inferred(
+    case: KernelCase, arrays: list[np.ndarray], kind: Any, target: str
+) -> tuple[Any, ...]:
     """What coremltools computes for the op when all its inputs are constants."""
     found: list[Any] = []
 
-    @mb.program(input_specs=[mb.TensorSpec((1,))], opset_version=getattr(ct.target, case.target))
+    @mb.program(input_specs=[mb.TensorSpec((1,))], opset_version=getattr(ct.target, target))
     def program(unused: Any) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numpy's, about overflow and the like
@@ -143,24 +152,39 @@ def run_case(case: KernelCase, half: bool, directory: Path) -> None:
     The fp16 expectation is computed in float32 from inputs and constants rounded to fp16, and
     rounded at the end: what the engine promises of one op.
     """
+    run_together([case], half, directory, case.target)
+
+
+def run_together(cases: Sequence[KernelCase], half: bool, directory: Path, target: str) -> None:
+    """As :func:`run_case`, of several rows in one program of the opset of ``target``."""
     kind = np.float16 if half else np.float32
-    arrays = [a.astype(kind) if a.dtype.kind == "f" else a for a in case.inputs]
-    path = convert(_program(case, arrays, kind), directory / "m.mlpackage", case.target)
-    fed = [a.astype(np.int32) if a.dtype == np.bool_ else a for a in arrays]
-    bundle = read(path)
+    arrays = [
+        [a.astype(kind) if a.dtype.kind == "f" else a for a in case.inputs] for case in cases
+    ]
+    program = _program(cases, arrays, kind, target)
+    bundle = read(convert(program, directory / "m.mlpackage", target))
     for inline in (False, True):
         assert_same(bundle.program, through_text(bundle.program, inline=inline))
+    fed = [a.astype(np.int32) if a.dtype == np.bool_ else a for each in arrays for a in each]
     got = Model(bundle).run(fed)
+    for case, given in zip(cases, arrays, strict=True):
+        want = _wanted(case, given, kind, target)
+        for mine, theirs in zip(got, want, strict=len(cases) == 1):
+            try:
+                _compare(case, mine, np.asarray(theirs), half)
+            except AssertionError as error:
+                raise AssertionError(f"{case.id}: {error}") from error
+        got = got[len(want) :]
+    assert not got
 
+
+def _wanted(case: KernelCase, arrays: list[np.ndarray], kind: Any, target: str) -> tuple[Any, ...]:
     wide = [a.astype(np.float32) if a.dtype.kind == "f" else a for a in arrays]
     if case.expect is None:
-        want = _inferred(case, wide, lambda value: np.asarray(value, kind).astype(np.float32))
-    else:
-        with np.errstate(all="ignore"):
-            want = _as_tuple(case.expect(*wide))
-    assert len(got) == len(want)
-    for mine, theirs in zip(got, want, strict=True):
-        _compare(case, mine, np.asarray(theirs), half)
+        rounded = lambda value: np.asarray(value, kind).astype(np.float32)  # noqa: E731
+        return _inferred(case, wide, rounded, target)
+    with np.errstate(all="ignore"):
+        return _as_tuple(case.expect(*wide))
 
 
 def _compare(case: KernelCase, got: np.ndarray, want: np.ndarray, half: bool) -> None:

@@ -12,14 +12,18 @@ from executorch_coreml.engine.kernels import (
     elementwise,
     index,
     linear,
+    lists,
+    nms,
     norm,
     pool,
     quant,
     random,
+    recurrent,
     reduce,
     resize,
     sample,
     shape,
+    state,
 )
 from executorch_coreml.engine.kernels.table import Kernel, merge
 
@@ -33,14 +37,18 @@ TABLE: Mapping[str, Kernel] = merge(
         elementwise,
         index,
         linear,
+        lists,
+        nms,
         norm,
         pool,
         quant,
         random,
+        recurrent,
         reduce,
         resize,
         sample,
         shape,
+        state,
     )
 )
 

@@ -31,6 +31,7 @@ from executorch_coreml.engine.kernels.operand import (
     shape_node,
     text,
 )
+from executorch_coreml.engine.kernels.operand import gather as gather_batched
 from executorch_coreml.engine.kernels.shape import extent_of
 from executorch_coreml.engine.kernels.table import Family
 from executorch_coreml.errors import ProgramError
@@ -219,7 +220,7 @@ def gather(
 ) -> ov.Node:
     at = axis_of(axis, rank(x))
     checked = _checked(indices, (shape(x)[at],), validate_indices)
-    return ops.gather(node(x), checked, i64(at), int(scalar(batch_dims, "batch_dims")))
+    return gather_batched(node(x), checked, at, int(scalar(batch_dims, "batch_dims")))
 
 
 @kernels("gather_along_axis", exact=True)

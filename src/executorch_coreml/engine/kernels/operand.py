@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -61,6 +62,26 @@ class StateCell:
     def write(self, value: ov.Output) -> None:
         self.current = value
         self.written = True
+
+
+@dataclass(frozen=True, slots=True)
+class ListValue:
+    """A list: its elements, which all have one shape, along a new first dimension.
+
+    ``grows``: a write beyond its end makes it longer. The type that a program declares does not
+    tell; its length is then that at the start.
+    """
+
+    elements: ov.Output
+    grows: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A value of the program as kernels get it. ``exact``: all its elements are fp16 numbers."""
+
+    operand: Any
+    exact: bool
 
 
 class _WritableView:
@@ -131,19 +152,24 @@ def constant(x: Operand | str, what: str) -> Array:
     Raises:
         ProgramError: its value is not known when the model is loaded.
     """
-    if isinstance(x, str):
-        return np.asarray(x)
+    found = folded(x)
+    if found is None:
+        raise ProgramError(f"{what} must be known when the model is loaded, but it is computed")
+    return found
+
+
+def folded(x: Operand | str) -> Array | None:
+    """``x`` as an array, or None if its value is not known when the model is loaded."""
     if not isinstance(x, ov.Output):
         return np.asarray(x)
-    folded = ov.Model([ops.result(x)], [], "constant") if _has_no_inputs(x) else None
-    if folded is not None:
-        folding = Manager()
-        folding.register_pass(ConstantFolding())
-        folding.run_passes(folded)
-        source = folded.get_results()[0].input_value(0).get_node()
-        if source.get_type_name() == "Constant":
-            return np.array(source.data)
-    raise ProgramError(f"{what} must be known when the model is loaded, but it is computed")
+    if not _has_no_inputs(x):
+        return None
+    model = ov.Model([ops.result(x)], [], "constant")
+    folding = Manager()
+    folding.register_pass(ConstantFolding())
+    folding.run_passes(model)
+    source = model.get_results()[0].input_value(0).get_node()
+    return np.array(source.data) if source.get_type_name() == "Constant" else None
 
 
 def _has_no_inputs(x: ov.Output) -> bool:
@@ -260,6 +286,24 @@ def absolute(x: ov.Output) -> ov.Output:
     if not x.get_element_type().is_real():
         return larger.output(0)
     return ops.select(ops.equal(x, like(0, x)), like(0, x), larger).output(0)
+
+
+def gather(x: ov.Output, indices: ov.Output, axis: int, batch_dims: int = 0) -> ov.Node:
+    """``x`` at ``indices`` along ``axis``; the first ``batch_dims`` dimensions belong together.
+
+    OpenVINO 2026.4 reads such a Gather from wrong memory where all known extents in front of
+    ``axis`` are 1; there is then nothing that belongs together.
+    """
+    if batch_dims and all(extent == 1 for extent in shape(x)[:axis]):
+        indices, batch_dims = ops.squeeze(indices, i64(list(range(batch_dims)))).output(0), 0
+    return ops.gather(x, indices, i64(axis), batch_dims)
+
+
+def apart(x: ov.Output) -> ov.Output:
+    """``x`` by an op that changes nothing and that no graph pass removes."""
+    if x.get_element_type() == ov.Type.boolean:
+        return ops.logical_or(x, x).output(0)
+    return ops.maximum(x, x).output(0)
 
 
 def keeping_nan(x: ov.Output, value: ov.Output | ov.Node) -> ov.Output:

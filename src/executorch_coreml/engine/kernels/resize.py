@@ -33,6 +33,7 @@ from executorch_coreml.engine.kernels.operand import (
     Operand,
     cast,
     f32,
+    gather,
     i64,
     integers,
     is_known,
@@ -128,7 +129,7 @@ def linear_along(x: ov.Output, points: ov.Output, axis: int) -> ov.Output:
 
     def take(position: ov.Node) -> ov.Node:
         index = ops.minimum(ops.maximum(position, f32(0.0)), last)
-        return ops.gather(x, ops.convert(index, "i32"), i64(axis), batched)
+        return gather(x, ops.convert(index, "i32").output(0), axis, batched)
 
     rest = ops.subtract(f32(1.0), fraction)
     weighted = ops.multiply(take(below), rest), ops.multiply(take(above), fraction)
