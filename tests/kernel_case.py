@@ -158,9 +158,7 @@ def run_case(case: KernelCase, half: bool, directory: Path) -> None:
 def run_together(cases: Sequence[KernelCase], half: bool, directory: Path, target: str) -> None:
     """As :func:`run_case`, of several rows in one program of the opset of ``target``."""
     kind = np.float16 if half else np.float32
-    arrays = [
-        [a.astype(kind) if a.dtype.kind == "f" else a for a in case.inputs] for case in cases
-    ]
+    arrays = [[a.astype(kind) if a.dtype.kind == "f" else a for a in case.inputs] for case in cases]
     program = _program(cases, arrays, kind, target)
     bundle = read(convert(program, directory / "m.mlpackage", target))
     for inline in (False, True):

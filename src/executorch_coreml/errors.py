@@ -91,7 +91,8 @@ class MissingKernel(RunError):
     """The engine lacks kernels for some MIL ops of a program.
 
     Args:
-        ops: One line per op: ``"<function>: <op type> <op name>"``.
+        ops: One line per op: ``"<function>: <op type> <op name>"``, with the reason in parentheses
+            where it is known.
     """
 
     def __init__(self, ops: Sequence[str], *, hint: str | None = None):

@@ -63,9 +63,7 @@ def _nested(mb: Any, t: Any, x: Any, y: Any) -> Any:
         return mb.less(x=mb.squeeze(x=mb.mul(x=two, y=i)), y=mb.squeeze(x=mb.add(x=i, y=two)))
 
     def body(i: Any, j: Any) -> Any:
-        moved = mb.while_loop(
-            _cond=inner, _body=lambda i: mb.add(x=i, y=t([1.0])), loop_vars=(i,)
-        )
+        moved = mb.while_loop(_cond=inner, _body=lambda i: mb.add(x=i, y=t([1.0])), loop_vars=(i,))
         moved = moved[0] if isinstance(moved, (list, tuple)) else moved
         step = mb.cond(
             pred=mb.squeeze(x=mb.less(x=moved, y=t([5.0]))),

@@ -129,7 +129,35 @@ def _computed(op: str, case: str, x: Sequence[int], weight: Sequence[int], **a: 
     )
 
 
+def _quantized(case: str, per_channel: bool, nbits: int) -> KernelCase:
+    rng = np.random.default_rng(nbits)
+    codes = rng.integers(0, 2**nbits, (4, 3, 3, 2), np.uint8)
+    scale = _weight(4) if per_channel else np.float32(0.25)
+    shift = -8 * scale
+
+    def build(mb: Any, t: Any, x: Any) -> Any:
+        return mb.conv_quantized(
+            x=x,
+            weight=codes,
+            quantization_type="linear",
+            nbits=nbits,
+            quant_scale=t(scale),
+            quant_bias=t(shift),
+            strides=[2, 1],
+            pad_type="valid",
+        )
+
+    def expect(x: np.ndarray) -> Any:
+        spread = (-1, 1, 1, 1)
+        weight = codes * scale.reshape(spread) + shift.reshape(spread)
+        return F.conv2d(torch.from_numpy(x), torch.from_numpy(weight), stride=(2, 1)).numpy()
+
+    return KernelCase(case, "conv_quantized", build, (randn(2, 3, 7, 5),), expect=expect, rtol=1e-4)
+
+
 ROWS = [
+    _quantized("quantized", False, 8),
+    _quantized("quantized-per-channel", True, 4),
     _conv("1d", (2, 3, 9), (4, 3, 3), bias=True),
     _conv(
         "1d-groups-stride-dilation", (2, 16, 11), (4, 8, 2), strides=[8], dilations=[2], groups=2

@@ -275,6 +275,22 @@ ROWS = [
     ),
     _gather("gather_along_axis", "first", np.tile(ints([[3]]), (1, 5, 6)), "iOS17", axis=0),
     KernelCase(
+        "gather-batch-of-one",
+        "gather",
+        lambda mb, t, x, i: mb.gather(x=x, indices=i, axis=1, batch_dims=1),
+        (randn(1, 6, 4), ints([4, 0, 1])),
+        lambda x, i: x[:, i[0]],
+        "iOS16",
+    ),
+    KernelCase(
+        "gather_nd-batch-of-one",
+        "gather_nd",
+        lambda mb, t, x, i: mb.gather_nd(x=x, indices=i, batch_dims=1),
+        (randn(1, 6, 4), ints([[4], [0], [1]])),
+        lambda x, i: x[:, i[0, :, 0]],
+        "iOS16",
+    ),
+    KernelCase(
         "gather_nd",
         "gather_nd",
         lambda mb, t, x, i: mb.gather_nd(x=x, indices=i),

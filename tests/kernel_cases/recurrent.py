@@ -11,7 +11,7 @@ import torch
 
 from kernel_case import KernelCase, randn
 
-S, B, I, H = 4, 2, 3, 5
+S, B, WIDTH, H = 4, 2, 3, 5
 NEW = "fp16 is from iOS17 on"
 
 
@@ -20,7 +20,7 @@ def _halves(*shape: int, scale: float = 0.6) -> np.ndarray:
     return randn(*shape, scale=scale).astype(np.float16).astype(np.float32)
 
 
-X, STATE, CELL = randn(S, B, I), randn(B, H), randn(B, H, scale=0.5)
+X, STATE, CELL = randn(S, B, WIDTH), randn(B, H), randn(B, H, scale=0.5)
 TWO, TWO_CELLS = randn(B, 2 * H), randn(B, 2 * H, scale=0.5)
 
 
@@ -28,7 +28,7 @@ def _weights(gates: int, seed: int = 0) -> tuple[np.ndarray, ...]:
     """weight_ih, weight_hh, bias; ``seed`` makes others."""
     return tuple(
         np.roll(_halves(*shape), seed, 0)
-        for shape in ((gates * H, I), (gates * H, H), (gates * H,))
+        for shape in ((gates * H, WIDTH), (gates * H, H), (gates * H,))
     )
 
 
@@ -65,7 +65,7 @@ def _steps(x: np.ndarray, reverse: bool) -> torch.Tensor:
 
 
 def _torch_lstm(every: bool, reverse: bool = False) -> Callable[..., Any]:
-    layer = _layer(torch.nn.LSTM(I, H), _torch_weights(W4, _LSTM_ORDER))
+    layer = _layer(torch.nn.LSTM(WIDTH, H), _torch_weights(W4, _LSTM_ORDER))
 
     def expect(x: np.ndarray, h: np.ndarray, c: np.ndarray) -> Any:
         states = torch.from_numpy(h)[None], torch.from_numpy(c)[None]
@@ -77,7 +77,7 @@ def _torch_lstm(every: bool, reverse: bool = False) -> Callable[..., Any]:
 
 def _torch_bidirectional(every: bool) -> Callable[..., Any]:
     weights = _torch_weights(W4, _LSTM_ORDER) | _torch_weights(W4_BACK, _LSTM_ORDER, "_reverse")
-    layer = _layer(torch.nn.LSTM(I, H, bidirectional=True), weights)
+    layer = _layer(torch.nn.LSTM(WIDTH, H, bidirectional=True), weights)
 
     def expect(x: np.ndarray, h: np.ndarray, c: np.ndarray) -> Any:
         states = [torch.stack(torch.from_numpy(s).split(H, 1)) for s in (h, c)]
@@ -93,13 +93,13 @@ def _torch_gru(x: np.ndarray, h: np.ndarray) -> Any:
     weights = _torch_weights(W3, _GRU_ORDER)
     weights["bias_hh_l0"] = weights["bias_ih_l0"]
     weights["bias_ih_l0"] = _reordered(INPUT_BIAS, _GRU_ORDER)
-    layer = _layer(torch.nn.GRU(I, H), weights)
+    layer = _layer(torch.nn.GRU(WIDTH, H), weights)
     y, h_n = layer(torch.from_numpy(x), torch.from_numpy(h)[None])
     return y.numpy(), h_n[0].numpy()
 
 
 def _torch_rnn(activation: str, every: bool, reverse: bool) -> Callable[..., Any]:
-    layer = _layer(torch.nn.RNN(I, H, nonlinearity=activation), _torch_weights(W1, (0,)))
+    layer = _layer(torch.nn.RNN(WIDTH, H, nonlinearity=activation), _torch_weights(W1, (0,)))
 
     def expect(x: np.ndarray, h: np.ndarray) -> Any:
         y, h_n = layer(_steps(x, reverse), torch.from_numpy(h)[None])
@@ -264,8 +264,13 @@ ROWS = [
         half=False,
         why=NEW,
     ),
-    _row("rnn_relu_ios17", _rnn(activation="relu"), _torch_rnn("relu", False, False), STATE,
-         target="iOS17"),
+    _row(
+        "rnn_relu_ios17",
+        _rnn(activation="relu"),
+        _torch_rnn("relu", False, False),
+        STATE,
+        target="iOS17",
+    ),
     _row(
         "rnn_ios15",
         _rnn(output_sequence=True, direction="reverse"),

@@ -1,4 +1,4 @@
-"""int8, uint8, int16 and uint16, which iOS17 let into the ops that move, pick and compare."""
+"""int8, uint8, int16 and uint16, which iOS17 let into the ops that move and pick elements."""
 
 from __future__ import annotations
 
@@ -15,13 +15,6 @@ AT = ints(2, 0)
 GRID = ints([0, 2, 1, 1], [2, 1, 0, 0], [1, 0, 2, 2])
 
 Compute = Callable[[Any, Any, str], Any]
-
-
-def _put(x: np.ndarray, *places: Any) -> np.ndarray:
-    made = x.copy()
-    for place, value in places:
-        made[place] = value
-    return made
 
 
 def _turned(x: np.ndarray) -> np.ndarray:
@@ -59,39 +52,20 @@ _OPS: dict[str, tuple[Compute, Callable[[np.ndarray], Any]]] = {
     "slice_by_size": (
         lambda mb, x, d: mb.slice_by_size(x=x, begin=[1, 0], size=[2, 3]), lambda x: x[1:, :3]
     ),
-    "gather": (lambda mb, x, d: mb.gather(x=x, indices=AT, axis=0), lambda x: x[AT]),
+    "gather": (
+        lambda mb, x, d: mb.gather(x=x, indices=mb.cast(x=AT, dtype=d), axis=0), lambda x: x[AT]
+    ),
     "gather_along_axis": (
-        lambda mb, x, d: mb.gather_along_axis(x=x, indices=GRID, axis=0),
+        lambda mb, x, d: mb.gather_along_axis(x=x, indices=mb.cast(x=GRID, dtype=d), axis=0),
         lambda x: np.take_along_axis(x, GRID, 0),
     ),
     "gather_nd": (
-        lambda mb, x, d: mb.gather_nd(x=x, indices=ints([0, 1], [2, 3])), lambda x: x[[0, 2], [1, 3]]
-    ),
-    "scatter": (
-        lambda mb, x, d: mb.scatter(
-            data=x, indices=AT, updates=mb.cast(x=ints([1] * 4, [2] * 4), dtype=d), mode="update"
-        ),
-        lambda x: _put(x, (2, 1), (0, 2)),
-    ),
-    "scatter_along_axis": (
-        lambda mb, x, d: mb.scatter_along_axis(
-            data=x, indices=ints([0, 2, 1, 1])[None],
-            updates=mb.cast(x=ints([4, 5, 6, 7])[None], dtype=d), axis=0, mode="update",
-        ),
-        lambda x: _put(x, ((0, 0), 4), ((2, 1), 5), ((1, 2), 6), ((1, 3), 7)),
-    ),
-    "scatter_nd": (
-        lambda mb, x, d: mb.scatter_nd(
-            data=x, indices=ints([0, 1], [2, 3]), updates=mb.cast(x=ints(3, 4), dtype=d),
-            mode="update",
-        ),
-        lambda x: _put(x, ((0, 1), 3), ((2, 3), 4)),
+        lambda mb, x, d: mb.gather_nd(x=x, indices=mb.cast(x=ints([0, 1], [2, 3]), dtype=d)),
+        lambda x: x[[0, 2], [1, 3]],
     ),
     "topk": (
         lambda mb, x, d: mb.topk(x=x, k=2, axis=1)[0], lambda x: -np.sort(-x, 1)[:, :2]
     ),
-    "reduce_argmax": (lambda mb, x, d: mb.reduce_argmax(x=x, axis=1), lambda x: x.argmax(1)),
-    "reduce_argmin": (lambda mb, x, d: mb.reduce_argmin(x=x, axis=1), lambda x: x.argmin(1)),
 }  # fmt: skip
 
 

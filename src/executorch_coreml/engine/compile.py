@@ -15,6 +15,7 @@ import openvino as ov
 from openvino import opset15 as ops
 
 from executorch_coreml.engine.kernels import TABLE
+from executorch_coreml.engine.kernels.absent import ABSENT
 from executorch_coreml.engine.kernels.operand import (
     ELEMENT_TYPES,
     Bound,
@@ -76,12 +77,16 @@ def _all_operations(block: Block) -> Iterator[Op]:
 
 def _require_kernels(function: Function) -> None:
     missing = [
-        f"{function.name}: {op.type} {op.name}"
+        f"{function.name}: {op.type} {op.name}{_reason(op)}"
         for op in _all_operations(function.body)
         if op.type != "const" and op.type not in TABLE
     ]
     if missing:
         raise MissingKernel(missing, hint="run the program on an Apple device, or report the op")
+
+
+def _reason(op: Op) -> str:
+    return f" ({ABSENT[op.type]})" if op.type in ABSENT else ""
 
 
 def opset_number(opset: str) -> int:

@@ -76,9 +76,9 @@ def cond(
             states = [graph.state(cell).current for cell in written.values()]
             made = [ops.result(value) for value in (*results, *states)]
         bodies.append((graph, made))
-    node_ = _if(_flag(pred), bodies)
+    branch = _if(_flag(pred), bodies)
     outputs = [
-        node_.set_output(yes, no) for yes, no in zip(bodies[0][1], bodies[1][1], strict=True)
+        branch.set_output(yes, no) for yes, no in zip(bodies[0][1], bodies[1][1], strict=True)
     ]
     for cell, value in zip(written.values(), outputs[len(out) :], strict=True):
         cell.write(value)
@@ -99,15 +99,17 @@ def _branch(
 
 
 def _if(pred: ov.Output, bodies: list[tuple[Subgraph, list[ov.Node]]]) -> ov.Node:
-    node_ = ops.if_op(pred)
+    branch = ops.if_op(pred)
     (then, results), (otherwise, others) = bodies
-    node_.set_then_body(ov.Model(results, then.parameters, "then"))
-    node_.set_else_body(ov.Model(others, otherwise.parameters, "else"))
+    branch.set_then_body(ov.Model(results, then.parameters, "then"))
+    branch.set_else_body(ov.Model(others, otherwise.parameters, "else"))
     sources = then.inputs() | otherwise.inputs()
     for place, source in sources.items():
         pair = [graph.inputs().get(place) for graph in (then, otherwise)]
-        node_.set_input(source.source, *(None if one is None else one.entry.parameter for one in pair))
-    return node_
+        branch.set_input(
+            source.source, *(None if one is None else one.entry.parameter for one in pair)
+        )
+    return branch
 
 
 @kernels("while_loop")

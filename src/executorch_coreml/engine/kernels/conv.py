@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import openvino as ov
 from openvino import opset15 as ops
 
 from executorch_coreml.engine.kernels.operand import (
     Operand,
     cast,
+    constant,
     f32,
     i64,
     integers,
@@ -126,6 +128,37 @@ def conv(
     if how.groups == 1:
         return _with_bias(ops.convolution(value, cast(weight, ov.Type.f32), *place), bias)
     return _with_bias(ops.group_convolution(value, _grouped(weight, how.groups), *place), bias)
+
+
+@kernels("conv_quantized")
+def conv_quantized(
+    x: Operand,
+    weight: Operand,
+    quantization_type: Operand | str,
+    quant_scale: Operand,
+    quant_bias: Operand,
+    bias: Operand | None = None,
+    nbits: Operand | int = 8,
+    strides: Operand | None = None,
+    pad_type: Operand | str = "valid",
+    pad: Operand | None = None,
+    dilations: Operand | None = None,
+    groups: Operand | int = 1,
+) -> ov.Node:
+    """``conv`` whose weight is ``weight * quant_scale + quant_bias``, by channel or as a whole."""
+    kind = text(quantization_type, "quantization_type")
+    if kind != "linear":
+        raise ProgramError(f"quantization_type {kind!r}: only 'linear' says what the weights are")
+    codes = constant(weight, "weight").astype(np.float32)
+    if codes.size and codes.max() >= 2 ** int(scalar(nbits, "nbits")):
+        raise ProgramError(f"a weight of {codes.max():.0f} has more than nbits")
+    spread = [-1] + [1] * (codes.ndim - 1)
+    scale, shift = (
+        constant(value, what).astype(np.float32).reshape(spread)
+        for value, what in ((quant_scale, "quant_scale"), (quant_bias, "quant_bias"))
+    )
+    wide = codes * scale + shift
+    return conv(x, wide, bias, strides, pad_type, pad, dilations, groups)
 
 
 def _picked(value: ov.Output, how: _Sliding) -> tuple[ov.Output, _Sliding]:

@@ -76,9 +76,7 @@ def _made_to_fit(elements: ov.Output, behind: int, value: ov.Output) -> ov.Outpu
         raise ProgramError(f"an element of {len(given)} dimensions in a list of {len(own)}")
     if own == given and None not in own:
         return elements
-    lacking = ops.subtract(
-        _from(shape_node(value), behind), _from(shape_node(elements), 1)
-    )
+    lacking = ops.subtract(_from(shape_node(value), behind), _from(shape_node(elements), 1))
     amount = ops.concat([i64([0]), ops.maximum(lacking, i64(0))], 0)
     none = i64([0] * (len(own) + 1))
     return ops.pad(elements, none, amount, "constant", like(0, elements)).output(0)

@@ -22,7 +22,6 @@ from executorch_coreml.engine.kernels.operand import (
     f32,
     gather,
     i64,
-    node,
     scalar,
     shape_node,
     shared_nodes,

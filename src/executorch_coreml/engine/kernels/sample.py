@@ -16,7 +16,9 @@ from executorch_coreml.engine.kernels.operand import (
     absolute,
     cast,
     f32,
+    gather,
     i64,
+    node,
     rank,
     scalar,
     shape,
@@ -254,7 +256,7 @@ def _sample_by_gather(x: Operand, coordinates: ov.Output, how: _Sampler) -> ov.O
         ]
         index = [ops.convert(place, "i32") for place in nearest]
         offset = ops.add(ops.multiply(index[1], ops.constant(width, ov.Type.i32)), index[0])
-        pixel = gather(flat, offset, 2, 1)
+        pixel = gather(node(flat), offset.output(0), 2, 1)
         if how.padding != "constant":
             return pixel
         inside = ops.logical_and(ops.equal(column, nearest[0]), ops.equal(row, nearest[1]))

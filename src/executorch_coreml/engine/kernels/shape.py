@@ -49,7 +49,7 @@ def reshape(x: Operand, shape: Operand) -> ov.Node:
     return ops.reshape(node(x), cast(shape, ov.Type.i64), special_zero=True)
 
 
-@kernels("reshape_like", since=7, exact=True)
+@kernels("reshape_like", since=6, exact=True)
 def reshape_like(
     x: Operand,
     ref_tensors: Operand | tuple[Operand, ...],

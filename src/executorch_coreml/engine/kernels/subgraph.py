@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import openvino as ov
 from openvino import opset15 as ops
@@ -100,7 +100,7 @@ class Subgraph:
         """The cells outside of the states that are written inside, by name."""
         return {name: outside for name, (outside, inside) in self._states.items() if inside.written}
 
-    def inputs(self) -> Mapping[tuple[str, int] | str, Taken]:
+    def inputs(self) -> dict[tuple[str, int] | str, Taken]:
         """All that is taken from outside and no loop variable; a state by its name."""
         return self._taken
 
@@ -134,9 +134,9 @@ def is_growing(operand: object) -> bool:
     return isinstance(operand, ListValue) and operand.grows
 
 
-def carried(operand: object) -> ov.Output:
+def carried(operand: Any) -> ov.Output:
     """The node that carries a value through a graph."""
-    return operand.elements if isinstance(operand, ListValue) else node(operand)  # type: ignore[arg-type]
+    return operand.elements if isinstance(operand, ListValue) else node(operand)
 
 
 def wrapped(declared: Type, value: ov.Output, grows: bool) -> Bound:
