@@ -190,7 +190,7 @@ def pixel_shuffle(x: Operand, upscale_factor: Operand) -> ov.Node:
     return ops.depth_to_space(node(x), "depth_first", factor)
 
 
-@kernels("pixel_unshuffle", since=7, exact=True)
+@kernels("pixel_unshuffle", since=6, exact=True)
 def pixel_unshuffle(x: Operand, downscale_factor: Operand) -> ov.Node:
     factor = int(scalar(downscale_factor, "downscale_factor"))
     return ops.space_to_depth(node(x), "depth_first", factor)
