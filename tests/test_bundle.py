@@ -164,6 +164,7 @@ def test_feature_kinds() -> None:
     picture.imageSizeRange.heightRange.upperBound = -1
     optional = array_feature("optional", "INT8", (1,))
     optional.type.isOptional = True
+    optional.type.multiArrayType.intDefaultValue = 7
     label = ct.proto.Model_pb2.FeatureDescription(name="label")
     label.type.stringType.SetInParent()
     scores = ct.proto.Model_pb2.FeatureDescription(name="scores")
@@ -178,11 +179,15 @@ def test_feature_kinds() -> None:
     assert descriptions["main"].inputs == (
         Feature("enumerated", "fp16", (1, 8), enumerated=((1, 8), (2, 8))),
         Feature("ranged", "int32", (3, 8), ranges=((1, 10), (8, None))),
-        Feature("image", "uint8", (1, 3, 10, 20), kind="image", description="a cat"),
         Feature(
-            *("grey", "fp16", (1, 1, 10, 20), "image"), ranges=((1, 1), (1, 1), (5, None), (0, 30))
+            *("image", "uint8", (1, 3, 10, 20), "image"), description="a cat", color_space="RGB"
         ),
-        Feature("optional", "int8", (1,), optional=True),
+        Feature(
+            *("grey", "fp16", (1, 1, 10, 20), "image"),
+            ranges=((1, 1), (1, 1), (5, None), (0, 30)),
+            color_space="Grayscale16Half",
+        ),
+        Feature("optional", "int8", (1,), optional=True, default=7),
     )
     assert descriptions["main"].outputs == (
         Feature("label", "string", (), kind="string"),

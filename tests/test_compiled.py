@@ -213,7 +213,7 @@ ONE = """program(1.3) {{ func main<ios17>({}) {{ fp32 y = f(); }} -> (y); }}"""
     [
         (
             {"type": "Image", "colorspace": "RGB", "width": "20", "height": "10"},
-            Feature("x", "uint8", (1, 3, 10, 20), kind="image"),
+            Feature("x", "uint8", (1, 3, 10, 20), kind="image", color_space="RGB"),
         ),
         (
             {
@@ -223,6 +223,7 @@ ONE = """program(1.3) {{ func main<ios17>({}) {{ fp32 y = f(); }} -> (y); }}"""
             Feature(
                 *("x", "fp16", (1, 1, 10, 20), "image"),
                 ranges=((1, 1), (1, 1), (5, None), (0, 30)),
+                color_space="Grayscale16Half",
             ),
         ),
         (
@@ -233,6 +234,7 @@ ONE = """program(1.3) {{ func main<ios17>({}) {{ fp32 y = f(); }} -> (y); }}"""
             Feature(
                 *("x", "uint8", (1, 3, 10, 20), "image"),
                 enumerated=((1, 3, 10, 20), (1, 3, 30, 40)),
+                color_space="BGR",
             ),
         ),
         (

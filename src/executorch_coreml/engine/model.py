@@ -7,26 +7,21 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, overload
 
 import numpy as np
 import openvino as ov
 
+from executorch_coreml.engine.classifier import split_classifier
 from executorch_coreml.engine.compile import compile_function
+from executorch_coreml.engine.image import from_array
 from executorch_coreml.engine.kernels.operand import shareable
+from executorch_coreml.engine.port import Array, Port, tensor_type
 from executorch_coreml.engine.precision import Precision, core
+from executorch_coreml.engine.state import State
 from executorch_coreml.errors import InputError, RunError
 from executorch_coreml.mil.bundle import read
-from executorch_coreml.mil.types import (
-    NUMPY_DTYPES,
-    Bundle,
-    Feature,
-    StateType,
-    TensorType,
-    Value,
-)
-
-Array: TypeAlias = "np.ndarray[Any, Any]"
+from executorch_coreml.mil.types import NUMPY_DTYPES, Bundle, Feature, Value
 
 _log = logging.getLogger(__name__)
 
@@ -37,48 +32,6 @@ _DEVICES = {
     "cpu_and_ne": ("NPU",),
     "all": ("NPU", "GPU"),
 }
-
-
-class State:
-    """The values of a model's states between runs (Core ML's ``MLState``), zero at first.
-
-    ``state[name]`` copies a value out, in its declared dtype; assignment copies one in. A state
-    serves one run at a time; runs that share one wait for each other.
-    """
-
-    def __init__(self, values: Sequence[Value]):
-        self._types = {value.name: _tensor(value) for value in values}
-        self._lock = threading.Lock()
-        # Two buffers per state: a run reads the first and writes the second, then they swap.
-        self._buffers = [[self._zeros(v.name), self._zeros(v.name)] for v in values]
-        self._index = {value.name: i for i, value in enumerate(values)}
-
-    def _zeros(self, name: str) -> Array:
-        tensor = self._types[name]
-        shape = tuple(extent or 1 for extent in tensor.shape)
-        return np.zeros(shape, _inside(tensor))
-
-    def names(self) -> tuple[str, ...]:
-        return tuple(self._index)
-
-    def __getitem__(self, name: str) -> Array:
-        with self._lock:
-            current = self._buffers[self._position(name)][0]
-            return current.astype(NUMPY_DTYPES[self._types[name].dtype])
-
-    def __setitem__(self, name: str, value: Array) -> None:
-        position, tensor = self._position(name), self._types[name]
-        array = _converted(name, tensor.dtype, np.asarray(value))
-        with self._lock:
-            current = self._buffers[position][0]
-            if array.shape != current.shape:
-                raise InputError(f"state {name} has shape {current.shape}, got {array.shape}")
-            current[...] = array
-
-    def _position(self, name: str) -> int:
-        if name not in self._index:
-            raise InputError(f"no state {name!r}; the states are {list(self._index)}")
-        return self._index[name]
 
 
 class Model:
@@ -99,6 +52,7 @@ class Model:
         bundle, function_name: What is loaded.
         inputs, outputs, states: The declared border, in the order of :meth:`run` and of Core ML's
             description.
+        input_description, output_description: Name -> the author's sentence about it.
 
     Raises:
         PayloadError, ProgramError: The source is damaged or malformed.
@@ -124,8 +78,9 @@ class Model:
         functions = self.bundle.program.functions
         if self.function_name not in functions:
             raise InputError(f"no function {self.function_name!r}; there are {sorted(functions)}")
+        function, self._classifier = split_classifier(functions[self.function_name])
         self._compiled = compile_function(
-            functions[self.function_name],
+            function,
             precision=precision,
             device=_device(compute_unit),
             threads=threads,
@@ -147,15 +102,26 @@ class Model:
             self.bundle.source,
         )
         self.states = description.states
+        self.input_description = {each.name: each.description for each in self.inputs}
+        self.output_description = {each.name: each.description for each in self.outputs}
         # Where the features, in delegate order, stand in the graph.
-        self._input_slots = _slots(self.inputs, compiled.inputs, "input", self.bundle.source)
-        self._output_slots = _slots(self.outputs, compiled.outputs, "output", self.bundle.source)
-        self._ports = [
-            _Port(feature, compiled.inputs[slot])
-            for feature, slot in zip(self.inputs, self._input_slots, strict=True)
-        ]
+        places = _places(self.inputs, compiled.inputs, "input", self.bundle.source)
+        self._input_slots = [places[each.name] for each in self.inputs]
+        self._ports = [Port(f, compiled.inputs[places[f.name]]) for f in self.inputs]
+        self._output_slots = _places(
+            self._computed(), compiled.outputs, "output", self.bundle.source
+        )
         self._enumerated = [i for i, f in enumerate(self.inputs) if f.enumerated]
         self._results = [_result(value) for value in compiled.outputs]
+
+    def _computed(self) -> tuple[Feature, ...]:
+        """The outputs that the graph gives: for those of a classifier, the probabilities."""
+        if self._classifier is None:
+            return self.outputs
+        named = self._classifier.label, self._classifier.probabilities
+        source = Feature(self._classifier.source, "fp32", ())
+        tensors = [each for each in self.outputs if each.name not in named]
+        return (*tensors, source) if source.name not in self.output_description else (*tensors,)
 
     def _require_tied_shapes(self, fed: Sequence[Array]) -> None:
         """Enumerated shapes of several inputs belong together by their place in the lists."""
@@ -173,27 +139,59 @@ class Model:
         """A new state, all zeros."""
         return State(self._compiled.states)
 
-    def predict(self, inputs: Mapping[str, Array], state: State | None = None) -> dict[str, Array]:
-        """Run with inputs by name; outputs by name, as new arrays.
+    @overload
+    def predict(self, inputs: Mapping[str, Any], state: State | None = None) -> dict[str, Any]: ...
+
+    @overload
+    def predict(self, inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]: ...
+
+    def predict(
+        self, inputs: Mapping[str, Any] | Sequence[Mapping[str, Any]], state: State | None = None
+    ) -> dict[str, Any] | list[dict[str, Any]]:
+        """Run with inputs by name; outputs by name. As ``predict`` of coremltools' ``MLModel``.
+
+        Args:
+            inputs: Arrays, or what numpy and torch make arrays of; for images also Pillow images of
+                the declared size, of mode RGB, L or (``Grayscale16Half``) F. Optional inputs with a
+                default may be absent. A sequence of such mappings runs one after the other.
+            state: From :meth:`make_state`, for a model with states.
+
+        Returns:
+            New arrays of the declared dtype. Images come as Pillow images of mode RGBA, L or F; the
+            label of a classifier as a text or an integer, its probabilities as label -> float.
 
         Numbers are converted to the declared dtype where that is safe: between float widths,
         between integer widths when every value fits, from bool, from integer to float.
 
         Raises:
-            InputError: A name, dtype, shape or value that is not allowed, or a missing state.
+            InputError: A name, dtype, shape, image or value that is not allowed, or a missing
+                state.
+            RunError: An output is an image, and Pillow is not installed.
         """
+        if not isinstance(inputs, Mapping):
+            if state is not None:
+                raise InputError("a state serves single runs, not sequences of them")
+            return [self.predict(each) for each in inputs]
         names = [feature.name for feature in self.inputs]
-        missing = [name for name in names if name not in inputs]
-        unknown = [name for name in inputs if name not in names]
+        given = {f.name: f.default for f in self.inputs if f.optional and f.default is not None}
+        given = {n: np.full(self._default_shape(n), v) for n, v in given.items()} | dict(inputs)
+        missing = [name for name in names if name not in given]
+        unknown = [name for name in given if name not in names]
         if missing or unknown:
             raise InputError(f"inputs {missing} are missing, {unknown} unknown; it takes {names}")
-        results = self.run([inputs[name] for name in names], state)
-        return {feature.name: array for feature, array in zip(self.outputs, results, strict=True)}
+        results = self.run([given[name] for name in names], state)
+        return {
+            feature.name: from_array(feature, result) if feature.kind == "image" else result
+            for feature, result in zip(self.outputs, results, strict=True)
+        }
 
-    def run(self, arrays: Sequence[Array], state: State | None = None) -> list[Array]:
+    def _default_shape(self, name: str) -> tuple[int, ...]:
+        return next(feature.shape for feature in self.inputs if feature.name == name)
+
+    def run(self, arrays: Sequence[Any], state: State | None = None) -> list[Any]:
         """Run with inputs by position, in the order of :attr:`inputs`; outputs likewise, as new
-        arrays. Inputs of the declared dtype that lie contiguous in memory are not copied, and
-        must not change during the call.
+        arrays; images too, as [1, channels, height, width]. Inputs of the declared dtype that lie
+        contiguous in memory are not copied, and must not change during the call.
 
         Raises:
             InputError: as for :meth:`predict`.
@@ -210,7 +208,10 @@ class Model:
         else:
             with state._lock:
                 results = self._infer(fed, state._buffers)
-        return [results[slot] for slot in self._output_slots]
+        found: dict[str, Any] = {name: results[i] for name, i in self._output_slots.items()}
+        if self._classifier is not None:
+            found |= self._classifier.results(found[self._classifier.source])
+        return [found[feature.name] for feature in self.outputs]
 
     @contextmanager
     def _request(self) -> Iterator[ov.InferRequest]:
@@ -251,99 +252,9 @@ class Model:
         return results
 
 
-class _Port:
-    """What one input accepts."""
-
-    def __init__(self, feature: Feature, value: Value):
-        tensor = _tensor(value)
-        self.feature = feature
-        self.dtype = NUMPY_DTYPES[tensor.dtype]
-        self.type = tensor
-        self.fixed = None if None in tensor.shape else tensor.shape
-
-    def accept(self, value: Any) -> Array:
-        """``value`` as an array of the graph's dtype and an allowed shape.
-
-        Raises:
-            InputError: it is neither, and cannot safely be made so.
-        """
-        array = np.asarray(value)
-        if array.dtype != self.dtype:
-            array = _converted(self.feature.name, self.type.dtype, array)
-        if array.shape == self.fixed and not self.feature.enumerated:
-            return array
-        if self.fixed is not None and {array.shape, self.fixed} == {(), (1,)}:
-            return array.reshape(self.fixed)
-        if not self._allows(array.shape):
-            raise InputError(
-                f"input {self.feature.name} cannot have shape {array.shape}; "
-                f"allowed: {self._allowed()}"
-            )
-        return array
-
-    def _allows(self, shape: tuple[int, ...]) -> bool:
-        if len(shape) != len(self.type.shape):
-            return False
-        declared = zip(self.type.shape, shape, strict=True)
-        if any(want is not None and want != got for want, got in declared):
-            return False
-        if self.feature.enumerated and shape not in self.feature.enumerated:
-            return False
-        if len(self.feature.ranges) != len(shape):
-            return True
-        return all(
-            low <= got and (high is None or got <= high)
-            for got, (low, high) in zip(shape, self.feature.ranges, strict=True)
-        )
-
-    def _allowed(self) -> str:
-        if self.feature.enumerated:
-            return " or ".join(str(shape) for shape in self.feature.enumerated)
-        if self.feature.ranges:
-            spans = (
-                str(low) if low == high else f"{low}..{'' if high is None else high}"
-                for low, high in self.feature.ranges
-            )
-            return f"({', '.join(spans)})"
-        return str(self.type)
-
-
-def _converted(name: str, dtype: str, array: Array) -> Array:
-    """``array`` in another dtype, if Core ML would convert it and no value is lost but precision.
-
-    Raises:
-        InputError: floats for integers, non-numbers, or integers that do not fit.
-    """
-    target = NUMPY_DTYPES[dtype]
-    if (array.dtype.kind == "f" and target.kind == "f") or array.dtype == target:
-        with np.errstate(over="ignore"):
-            return array.astype(target)
-    if array.dtype.kind not in "iub" or target.kind not in "iuf":
-        raise InputError(f"{name} takes {dtype}, got {array.dtype}")
-    if target.kind != "f" and array.dtype.kind != "b" and array.size:
-        limits = np.iinfo(target)
-        low, high = int(array.min()), int(array.max())
-        if low < limits.min or high > limits.max:
-            raise InputError(f"{name} takes {dtype}, got {array.dtype} values from {low} to {high}")
-    return array.astype(target)
-
-
-def _tensor(value: Value) -> TensorType:
-    found = value.type.tensor if isinstance(value.type, StateType) else value.type
-    if not isinstance(found, TensorType):
-        raise InputError(f"{value.name} is a {found}, no tensor")
-    return found
-
-
-def _inside(tensor: TensorType) -> np.dtype[Any]:
-    """The dtype of a state's buffers: a state never leaves the graph's float32."""
-    dtype = NUMPY_DTYPES[tensor.dtype]
-    return np.dtype(np.float32) if dtype.kind == "f" else dtype
-
-
 def _result(value: Value) -> tuple[tuple[int, ...], np.dtype[Any]] | None:
     """Shape and dtype of an output whose shape is known before the run."""
-    tensor = _tensor(value)
+    tensor = tensor_type(value)
     known = tuple(extent for extent in tensor.shape if extent is not None)
     return (known, NUMPY_DTYPES[tensor.dtype]) if len(known) == len(tensor.shape) else None
 
@@ -362,14 +273,15 @@ def _in_order(
     return tuple(by_name[name] for name in names or by_name)
 
 
-def _slots(
-    features: tuple[Feature, ...], values: tuple[Value, ...], kind: str, source: str
-) -> list[int]:
+def _places(
+    features: Sequence[Feature], values: tuple[Value, ...], kind: str, source: str
+) -> dict[str, int]:
+    """Name -> where it stands in the graph."""
     places = {value.name: i for i, value in enumerate(values)}
     unlike = sorted({feature.name for feature in features} ^ set(places))
     if unlike:
         raise InputError(f"{source}: {kind}s {unlike} are either undescribed or uncomputed")
-    return [places[feature.name] for feature in features]
+    return places
 
 
 def _device(compute_unit: str | None) -> str:

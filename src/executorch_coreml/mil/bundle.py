@@ -59,7 +59,7 @@ def read(source: str | os.PathLike[str] | Buffer, *, delegate: int = 0) -> Bundl
     if path.is_dir():
         return _read_package(lambda name: map_file(path / name), str(path))
     if path.suffix == ".mlmodel":
-        return _read_model(map_file(path), lambda name: map_file(path.parent / name), str(path))
+        return read_model(map_file(path), lambda name: map_file(path.parent / name), str(path))
     return _read_buffer(map_file(path), str(path), delegate)
 
 
@@ -229,13 +229,16 @@ def _read_package(open_file: OpenFile, source: str) -> Bundle:
     except (KeyError, TypeError) as error:
         raise PayloadError(f"{source}: Manifest.json names no root model: {error!r}") from error
     path = PurePosixPath("Data") / inside(entry, source)
-    return _read_model(
-        open_file(str(path)), lambda name: open_file(f"{path.parent}/{name}"), source
-    )
+    return read_model(open_file(str(path)), lambda name: open_file(f"{path.parent}/{name}"), source)
 
 
-def _read_model(data: memoryview, open_file: OpenFile, source: str) -> Bundle:
-    """Read the bytes of a ``.mlmodel``; ``open_file`` takes paths beside it."""
+def read_model(data: memoryview, open_file: OpenFile, source: str) -> Bundle:
+    """Read the bytes of a ``.mlmodel``; ``open_file`` takes paths beside it.
+
+    Raises:
+        PayloadError: The bytes are no model, or a file is missing or damaged.
+        ProgramError: The model is no ML Program, or a malformed one.
+    """
     model = _parse(data, source)
     program = read_program(model.mlProgram, weight_files(open_file, source))
     descriptions, default = read_descriptions(model.description)

@@ -31,6 +31,7 @@ from executorch_coreml.mil.files import OpenFile, read_json, weight_files
 from executorch_coreml.mil.text import OPSETS, parse
 from executorch_coreml.mil.types import (
     Description,
+    DictType,
     Feature,
     Function,
     Program,
@@ -48,7 +49,7 @@ COMPILED_FILES = (TEXT, _DATA)
 _NETWORK = "model.espresso.net"
 _KIND = "MLModelType_"
 
-_DTYPES = {
+DTYPES = {
     "Float32": "fp32",
     "Float16": "fp16",
     "Double": "fp64",
@@ -164,9 +165,13 @@ def _signature(function: Function) -> Description:
 
 
 def _feature(value: Value) -> Feature:
+    if isinstance(value.type, DictType) and isinstance(value.type.key, TensorType):
+        return Feature(value.name, value.type.key.dtype, (), "dictionary")
     kind = value.type.tensor if isinstance(value.type, StateType) else value.type
     if not isinstance(kind, TensorType):
         raise ProgramError(f"a {kind} cannot cross the border", location=f"value {value.name!r}")
+    if kind.dtype == "string":
+        return Feature(value.name, kind.dtype, (), "string")
     shape = tuple(extent for extent in kind.shape if extent is not None)
     return Feature(value.name, kind.dtype, shape if len(shape) == len(kind.shape) else ())
 
@@ -261,13 +266,13 @@ def _facts(entry: Mapping[str, Any], known: Feature) -> dict[str, Any] | None:
     match entry["type"]:
         case "MultiArray":
             return {
-                "dtype": _DTYPES[entry["dataType"]],
+                "dtype": DTYPES[entry["dataType"]],
                 "shape": _numbers(entry["shape"]) or known.shape,
                 "enumerated": _lists(entry, "enumeratedShapes") or known.enumerated,
                 "ranges": _ranges(entry, "shapeRange") or known.ranges,
             }
         case "State":
-            return {"dtype": _DTYPES[entry["dataType"]], "shape": _numbers(entry["shape"])}
+            return {"dtype": DTYPES[entry["dataType"]], "shape": _numbers(entry["shape"])}
         case "Image":
             if entry["colorspace"] not in COLOR_SPACES:
                 raise ValueError(f"colour space {entry['colorspace']!r} is not known")

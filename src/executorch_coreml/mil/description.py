@@ -99,11 +99,13 @@ def _array(message: Any, name: str) -> dict[str, Any]:
         raise ProgramError(
             f"element type {message.dataType} of an array is not known", location=f"feature {name}"
         )
+    default = message.WhichOneof("defaultOptionalValue")
     return {
         "dtype": _ARRAY_DTYPES[message.dataType],
         "shape": tuple(message.shape),
         "enumerated": tuple(tuple(s.shape) for s in message.enumeratedShapes.shapes),
         "ranges": tuple(map(_range, message.shapeRange.sizeRanges)),
+        "default": getattr(message, default) if default is not None else None,
     }
 
 
@@ -139,6 +141,7 @@ def image_facts(
     fixed: tuple[Range, ...] = ((1, 1), (channels, channels))
     return {
         "kind": "image",
+        "color_space": space,
         "dtype": dtype,
         "shape": (1, channels, *size),
         "enumerated": tuple((1, channels, *each) for each in sizes),

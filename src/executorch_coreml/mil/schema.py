@@ -71,6 +71,9 @@ ArrayFeatureType
   dataType 2 int32
   enumeratedShapes 21 EnumeratedShapes |ShapeFlexibility
   shapeRange 31 ShapeRange |ShapeFlexibility
+  intDefaultValue 41 int32 |defaultOptionalValue
+  floatDefaultValue 51 float |defaultOptionalValue
+  doubleDefaultValue 61 double |defaultOptionalValue
 Shape
   shape 1 int64 repeated
 EnumeratedShapes

@@ -162,6 +162,8 @@ class Feature:
         enumerated: The only shapes allowed, if the model lists them.
         ranges: Per dimension (lower, upper), upper None for no bound, if the model gives ranges.
         optional: Whether a caller may leave the input out.
+        default: The value of every element of an optional input that is left out.
+        color_space: Of an image: a key of :data:`executorch_coreml.mil.description.COLOR_SPACES`.
         description: The author's sentence about it.
     """
 
@@ -173,6 +175,8 @@ class Feature:
     ranges: tuple[tuple[int, int | None], ...] = ()
     optional: bool = False
     description: str = ""
+    default: float | None = None
+    color_space: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

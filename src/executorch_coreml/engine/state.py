@@ -1,0 +1,72 @@
+"""The memory of a model between runs: :class:`State`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from executorch_coreml.engine.port import Array, converted, tensor_type
+from executorch_coreml.errors import InputError
+from executorch_coreml.mil.types import NUMPY_DTYPES, TensorType, Value
+
+
+class State:
+    """The values of a model's states between runs (Core ML's ``MLState``), zero at first.
+
+    ``state[name]`` copies a value out, in its declared dtype; assignment copies one in. A state
+    serves one run at a time; runs that share one wait for each other.
+    """
+
+    def __init__(self, values: Sequence[Value]):
+        self._types = {value.name: tensor_type(value) for value in values}
+        self._lock = threading.Lock()
+        # Two buffers per state: a run reads the first and writes the second, then they swap.
+        self._buffers = [[self._zeros(v.name), self._zeros(v.name)] for v in values]
+        self._index = {value.name: i for i, value in enumerate(values)}
+
+    def _zeros(self, name: str) -> Array:
+        tensor = self._types[name]
+        shape = tuple(extent or 1 for extent in tensor.shape)
+        return np.zeros(shape, _inside(tensor))
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._index)
+
+    def __getitem__(self, name: str) -> Array:
+        with self._lock:
+            current = self._buffers[self._position(name)][0]
+            return current.astype(NUMPY_DTYPES[self._types[name].dtype])
+
+    def __setitem__(self, name: str, value: Array) -> None:
+        position, tensor = self._position(name), self._types[name]
+        array = converted(name, tensor.dtype, np.asarray(value))
+        with self._lock:
+            current = self._buffers[position][0]
+            if array.shape != current.shape:
+                raise InputError(f"state {name} has shape {current.shape}, got {array.shape}")
+            current[...] = array
+
+    def read_state(self, name: str) -> Array:
+        """``state[name]``, by the name that coremltools' ``MLState`` gives it."""
+        return self[name]
+
+    def write_state(self, name: str, value: Array) -> None:
+        """``state[name] = value``, by the name that coremltools' ``MLState`` gives it."""
+        self[name] = value
+
+    def _position(self, name: str) -> int:
+        if name not in self._index:
+            raise InputError(f"no state {name!r}; the states are {list(self._index)}")
+        return self._index[name]
+
+
+def _inside(tensor: TensorType) -> np.dtype[Any]:
+    """The dtype of a state's buffers: a state never leaves the graph's float32."""
+    dtype = NUMPY_DTYPES[tensor.dtype]
+    return np.dtype(np.float32) if dtype.kind == "f" else dtype
+
+
+__all__ = ["State"]
