@@ -4,7 +4,8 @@
 # make bench  side-by-side measurements, minutes
 # make fuzz   random calls of every op against eager PyTorch, MINUTES=20
 # make suite  ExecuTorch's own operator suite in our flows, minutes; writes docs/suite.md
-.PHONY: demo test lint bench fuzz suite clean
+# make conformance  coremltools' own tests with our engine, hours; writes docs/conformance.md
+.PHONY: demo test lint bench fuzz suite conformance clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -38,6 +39,11 @@ suite: $(READY)
 	PYTHONPATH=tests $(PY) -m pytest --quiet -c /dev/null -n 2 -W ignore -p no:cacheprovider \
 	  -p executorch_suite.plugin --suite-json build/suite.json --suite-table docs/suite.md \
 	  "$$($(PY) -c 'import executorch.backends.test.suite as s; print(s.__path__[0])')/operators"
+
+# What is done stays done in build/conformance: another call goes on. WORDS chooses files by path,
+# SAMPLE=3 takes up to 3 tests of each function.
+conformance: $(READY)
+	PYTHONPATH=tests $(PY) -m conformance --table docs/conformance.md $(if $(SAMPLE),--sample $(SAMPLE)) $(WORDS)
 
 # torch first: the packages after it are then content with the build that is installed. The plugin
 # compiles against the installed executorch, hence no build isolation.

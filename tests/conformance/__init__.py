@@ -1,0 +1,1 @@
+"""coremltools' own tests, run with our engine in the place of Core ML (``make conformance``)."""

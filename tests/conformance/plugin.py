@@ -1,0 +1,169 @@
+"""Pytest plugin: coremltools' tests predict with our engine, and what comes of it is written down.
+
+It has to be loaded before anything of coremltools: the tests ask for the platform as they are
+imported. Each outcome is a line of JSON at once, so a run that is stopped loses nothing, and the
+next one goes on with what is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import random
+import re
+import signal
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conformance.outcome import NO_PROGRAM, Outcome, read
+from executorch_coreml import coremltools_bridge
+from executorch_coreml.coremltools_bridge import proxies
+from executorch_coreml.errors import CoreMLError
+
+_status = coremltools_bridge.enable(threads=1)
+assert _status.active, _status.reason
+
+import coremltools  # noqa: E402
+from coremltools import _deps  # noqa: E402
+
+_deps._IS_MACOS = True
+
+import torch  # noqa: E402
+
+ROOT = Path(coremltools.__file__).parent
+
+
+class _Seen:
+    """What the test at hand has asked of the engine."""
+
+    def __init__(self) -> None:
+        self.predictions = 0
+        self.unloaded = self.raised = ""
+        self.halves = False
+
+
+_seen = _Seen()
+_load, _predict = proxies._MLModelProxy.__init__, proxies._MLModelProxy.predict
+
+
+def _recording_load(self: Any, *args: Any, **options: Any) -> None:
+    try:
+        _load(self, *args, **options)
+    except (CoreMLError, RuntimeError) as error:
+        _seen.unloaded = f"{type(error.__cause__ or error).__name__}: {error}"
+        raise
+    function = self._model.bundle.program.functions[self._model.function_name]
+    types = [getattr(v.type, "dtype", "") for op in function.body.operations for v in op.outputs]
+    _seen.halves = _seen.halves or "fp16" in types
+
+
+def _recording_predict(self: Any, *args: Any, **options: Any) -> Any:
+    _seen.predictions += 1
+    try:
+        return _predict(self, *args, **options)
+    except (CoreMLError, RuntimeError) as error:
+        _seen.raised = f"{type(error).__name__}: {error}"
+        raise
+
+
+proxies._MLModelProxy.__init__ = _recording_load
+proxies._MLModelProxy.predict = _recording_predict
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--conformance-json", type=Path, help="write outcomes here, one a line")
+    parser.addoption("--conformance-sample", type=int, help="so many tests of each function")
+    parser.addoption("--conformance-timeout", type=int, default=120, help="seconds for a test")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what is done, and takes the sample."""
+    target, count = config.getoption("conformance_json"), config.getoption("conformance_sample")
+    done = {one.test for one in read(target)} if target and target.exists() else set()
+    items[:] = [item for item in _sample(items, count) if _name(item) not in done]
+
+
+def _sample(items: list[pytest.Item], count: int | None) -> Iterator[pytest.Item]:
+    """``count`` tests of each function, evenly spaced over its parameters; all if None."""
+    functions: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        functions.setdefault(item.nodeid.split("[")[0], []).append(item)
+    for cases in functions.values():
+        taken = len(cases) if count is None else min(count, len(cases))
+        yield from (cases[i * len(cases) // taken] for i in range(taken))
+
+
+def _name(item: pytest.Item) -> str:
+    return f"{item.path.relative_to(ROOT)}::{item.nodeid.split('::', 1)[1]}"
+
+
+class _LateError(Exception):
+    """A test has not ended in its time."""
+
+
+def _late(*_: Any) -> None:
+    raise _LateError("not done in time")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    global _seen
+    _seen = _Seen()
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
+    signal.signal(signal.SIGPROF, _late)
+    signal.setitimer(signal.ITIMER_PROF, item.config.getoption("conformance_timeout"))
+    start, error = time.process_time(), None
+    try:
+        return (yield)
+    except BaseException as caught:
+        error = caught
+        raise
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        outcome = _judge(_name(item), error, time.process_time() - start)
+        item.user_properties.append(("conformance", asdict(outcome)))
+        if target := item.config.getoption("conformance_json"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("a") as file:
+                file.write(json.dumps(asdict(outcome)) + "\n")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Some tests are coroutines, for a plugin of pytest that nobody needs otherwise."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
+
+
+def _judge(test: str, error: BaseException | None, seconds: float) -> Outcome:
+    reached = bool(_seen.predictions or _seen.unloaded)
+    reason = "" if error is None else f"{type(error).__name__}: {error}"
+    if error is None:
+        kind = "passed" if _seen.predictions else "unpredicted"
+    elif isinstance(error, pytest.skip.Exception | pytest.xfail.Exception):
+        kind = "skipped"
+    elif NO_PROGRAM in _seen.unloaded:
+        kind, reason = "network", _seen.unloaded
+    elif isinstance(error, _LateError):
+        kind = "late" if reached else "before"
+    elif _seen.unloaded:
+        kind, reason = "unloaded", _seen.unloaded
+    elif _seen.raised:
+        kind, reason = "raised", _seen.raised
+    else:
+        kind = "wrong" if reached else "before"
+    named = re.search(r"'(fp16|fp32)'", test)
+    precision = named[1] if named else ("fp16" if _seen.halves else "fp32")
+    return Outcome(test, kind, precision, round(seconds, 3), reason[:600])

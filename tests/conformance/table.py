@@ -1,0 +1,115 @@
+"""The outcomes of coremltools' tests as a Markdown page."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from conformance.outcome import JUDGED, KINDS, Outcome, kind_of_reason
+from conformance.reasons import REASONS
+
+_HEAD = """# coremltools' own tests
+
+Written by `make conformance`: the tests that coremltools 9.0 ships in its wheel, with our engine in
+the place of Core ML ([coremltools.md](coremltools.md)) and with coremltools' own tolerances. Each
+runs for ML Programs in both precisions. A test counts if it reaches the engine: if it predicts, or
+a model that it wants to predict with does not load. Seeds are fixed.
+"""
+
+
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """The counts in one line."""
+    counts = Counter(one.kind for one in outcomes)
+    seconds = sum(one.seconds for one in outcomes)
+    listed = ", ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind])
+    return f"{listed}; {seconds:.0f} s CPU, {seconds / max(len(outcomes), 1):.2f} s a test"
+
+
+def markdown(outcomes: Sequence[Outcome], sample: int | None = None) -> str:
+    """Counts by precision and by part, then why tests fail that reach the engine."""
+    drawn = (
+        f"This is a sample: up to {sample} tests of each function, as far as they have run.\n"
+        if sample
+        else ""
+    )
+    lines = [
+        _HEAD,
+        *filter(None, [drawn]),
+        *_counts(outcomes),
+        "",
+        "## By part",
+        "",
+        *_parts(outcomes),
+    ]
+    lines += ["", "## Failing, and why", "", *_failures(outcomes)]
+    lines += ["", "## Failing before a prediction", "", *_before(outcomes)]
+    return "\n".join(lines) + "\n"
+
+
+def _row(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _counts(outcomes: Sequence[Outcome]) -> list[str]:
+    by = {p: Counter(o.kind for o in outcomes if o.precision == p) for p in ("fp16", "fp32")}
+    lines = [_row("tests that reach the engine", *by), "|---" + "|---:" * len(by) + "|"]
+    totals = {p: sum(count[kind] for kind in JUDGED) for p, count in by.items()}
+    lines.append(_row("all", *totals.values()))
+    lines += [
+        _row(KINDS[kind], *(_share(count[kind], totals[p]) for p, count in by.items()))
+        for kind in JUDGED
+        if any(count[kind] for count in by.values())
+    ]
+    others = Counter(one.kind for one in outcomes if one.kind not in JUDGED)
+    lines += ["", _row("tests that do not", "number"), "|---|---:|"]
+    lines += [_row(KINDS[kind], others[kind]) for kind in KINDS if others[kind]]
+    return lines
+
+
+def _share(count: int, total: int) -> str:
+    return f"{count} ({count / total:.1%})" if count else "0"
+
+
+def _parts(outcomes: Sequence[Outcome]) -> list[str]:
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    seconds: dict[str, float] = defaultdict(float)
+    for one in outcomes:
+        counts[one.file]["judged"] += one.kind in JUDGED
+        counts[one.file]["passed"] += one.kind == "passed"
+        seconds[one.file] += one.seconds
+    lines = [_row("file", "reach", "pass", "CPU seconds"), "|---|---:|---:|---:|"]
+    return lines + [
+        _row(f"`{file}`", count["judged"], count["passed"], f"{seconds[file]:.0f}")
+        for file, count in sorted(counts.items())
+        if count["judged"]
+    ]
+
+
+def _failures(outcomes: Sequence[Outcome]) -> list[str]:
+    found: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for one in outcomes:
+        if one.kind in JUDGED and one.kind != "passed":
+            found[KINDS[one.kind], _why(one)][one.name] += 1
+    return [_row("what", "why", "tests"), "|---|---|---|", *_rows(found)]
+
+
+def _why(one: Outcome) -> str:
+    """What is known about it, or else what it says."""
+    known = next((why for words, why in REASONS.items() if words in one.test), None)
+    return known or kind_of_reason(one.reason).replace("|", "\\|")
+
+
+def _before(outcomes: Sequence[Outcome]) -> list[str]:
+    found: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for one in outcomes:
+        if one.kind == "before":
+            found["", kind_of_reason(one.reason).replace("|", "\\|")][one.file] += 1
+    return [_row("", "error", "tests"), "|---|---|---|", *_rows(found)]
+
+
+def _rows(found: dict[tuple[str, str], Counter[str]]) -> list[str]:
+    order = sorted(found.items(), key=lambda item: (item[0][0], -item[1].total(), item[0][1]))
+    return [
+        _row(what, why, ", ".join(f"`{test}` x{n}" for test, n in sorted(tests.items())))
+        for (what, why), tests in order
+    ]
