@@ -348,19 +348,20 @@ COREMLTOOLS = [
 
 ROWS = [*EXECUTORCH, *COREMLTOOLS]
 
-UNTESTED = (
+# Not rows, and where they are tested instead, or why they cannot be.
+ELSEWHERE = (
     ("ET#11687", "the third item of ET#13023; the list does not have its content"),
-    ("ET#4658", "symbolic sizes at a border belong to issue 4, shapes"),
-    ("ET#21951", "several methods belong to issue 4"),
-    ("ET#21855", "export_llm's mutated buffers belong to issue 4, state"),
-    ("CT#2631", "the Neural Engine's limit on the width of a state; issue 4, state"),
-    ("CT#2716", "palettes with state on the Neural Engine; issue 5, quantization"),
-    ("CT#2688", "palettes on the GPU of macOS 26; issue 5, quantization"),
-    ("CT#2777", "grouped palettes; issue 5, quantization"),
-    ("CT#2589", "quantized weights before iOS18; issue 5, quantization"),
-    ("CT#2510", "weights quantized per block on the Neural Engine; issue 5, quantization"),
-    ("CT#2730", "enumerated shapes belong to issue 4"),
-    ("CT#2271", "enumerated shapes belong to issue 4"),
+    ("ET#4658", "symbolic sizes at a border: test_dynamic_shapes"),
+    ("ET#21951", "several methods: test_methods"),
+    ("ET#21855", "export_llm's mutated buffers: test_state"),
+    ("CT#2631", "the width of a state on the Neural Engine: test_state"),
+    ("CT#2716", "palettes with a state: test_known_quantization"),
+    ("CT#2688", "palettes on the GPU of macOS 26: test_known_quantization has their form"),
+    ("CT#2777", "grouped palettes: test_known_quantization"),
+    ("CT#2589", "quantized weights before iOS18: test_known_quantization"),
+    ("CT#2510", "the unit that runs weights quantized per block; no such device here"),
+    ("CT#2730", "enumerated shapes: test_dynamic_shapes"),
+    ("CT#2271", "enumerated shapes: test_dynamic_shapes"),
     ("CT#2173", "an iPad's GPU differs from a Mac's; no such device here"),
     ("FluidInference/FluidAudio#667", "GPU and BNNS crashes of macOS 26.5; no such device here"),
     ("CT#2247", "a size the Neural Engine's compiler refuses; no such device here"),

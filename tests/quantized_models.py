@@ -109,7 +109,7 @@ def _intx(bits: int, granularity: Any, mapping: Any = MappingType.SYMMETRIC) -> 
     return IntxWeightOnlyConfig(weight_dtype=dtype, granularity=granularity, mapping_type=mapping)
 
 
-def _palette(bits: int, *block: int) -> Any:
+def palette(bits: int, *block: int) -> Any:
     return CodebookWeightOnlyConfig(dtype=getattr(torch, f"uint{bits}"), block_size=list(block))
 
 
@@ -142,9 +142,9 @@ TORCHAO = [
         bits=4,
     ),
     *[
-        Scheme(f"palette{bits}", _weights(_palette(bits, -1, -1)), bits=stored)
+        Scheme(f"palette{bits}", _weights(palette(bits, -1, -1)), bits=stored)
         for bits, stored in ((1, 1), (2, 2), (3, 3), (4, 4), (5, 6), (6, 6), (7, 8), (8, 8))
     ],
-    Scheme("palette4_columns", _weights(_palette(4, -1, 16)), bits=4),
-    Scheme("palette2_rows", _weights(_palette(2, 4, -1)), bits=2),
+    Scheme("palette4_columns", _weights(palette(4, -1, 16)), bits=4),
+    Scheme("palette2_rows", _weights(palette(2, 4, -1)), bits=2),
 ]
