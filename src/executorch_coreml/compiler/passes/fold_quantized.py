@@ -32,9 +32,9 @@ def computed_now(nodes: Iterable[Node], weights: Collection[Node]) -> set[Node]:
     for node in nodes:
         if node.op != "call_function" or not node.all_input_nodes:
             continue
-        if _is_foldable(node) or _is_masked(node) or _is_mask(node):
-            sources = node.all_input_nodes
-            found |= {node} if all(s in weights or s in found for s in sources) else set()
+        known = all(s in weights or s in found for s in node.all_input_nodes)
+        if known and (_is_foldable(node) or _is_masked(node) or _is_mask(node)):
+            found.add(node)
     return found
 
 
@@ -50,10 +50,10 @@ def _is_foldable(node: Node) -> bool:
 
 def _is_masked(node: Node) -> bool:
     """A product that takes the place of a factor which nothing else reads."""
-    made = node.meta.get("val")
-    if normalise(node.target) is not _MASKED or not isinstance(made, torch.Tensor):
+    made: Any = node.meta.get("val")
+    sources: list[Any] = [source.meta.get("val") for source in node.all_input_nodes]
+    if normalise(node.target) is not _MASKED or not all(map(_is_fixed, (made, *sources))):
         return False
-    sources = [source.meta["val"] for source in node.all_input_nodes]
     replaced = [s.meta["val"] for s in node.all_input_nodes if len(s.users) == 1]
     return (
         made.dtype.is_floating_point
@@ -61,6 +61,11 @@ def _is_masked(node: Node) -> bool:
         and all(source.numel() <= made.numel() for source in sources)
         and any(s.shape == made.shape and s.dtype is made.dtype for s in replaced)
     )
+
+
+def _is_fixed(value: Any) -> bool:
+    """Whether it is a tensor of known size."""
+    return isinstance(value, torch.Tensor) and all(isinstance(n, int) for n in value.shape)
 
 
 def _is_mask(node: Node) -> bool:
