@@ -14,6 +14,7 @@ from typing import Any
 
 import executorch.backends.apple.coreml as stock
 import pytest
+import torch
 
 import executorch_coreml.runtime  # noqa: F401  (registers the backend)
 
@@ -70,6 +71,9 @@ def _tests() -> Iterator[Any]:
 @pytest.mark.parametrize(("file", "group", "name", "kind"), list(_tests()))
 def test_passes_with_ours(file: str, group: str, name: str, kind: str | None) -> None:
     tests = getattr(_module(file), group)
+    # They draw weights without a seed and want 20 dB between int4 and float, which the quantized
+    # model in PyTorch misses for one draw in five (59 of 300).
+    torch.manual_seed(0)
     if kind is not None:  # written for pytest
         getattr(tests(), name)(kind)
         return
