@@ -7,6 +7,7 @@ cases the ExecuTorch runtime with our plugin (:mod:`together` runs many cases in
 
 from __future__ import annotations
 
+import copy
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
+from executorch.exir import EdgeCompileConfig, EdgeProgramManager, to_edge_transform_and_lower
+from executorch.exir.lowered_backend_module import get_lowered_backend_modules
 
 import executorch_coreml.runtime  # noqa: F401  (registers the backend)
 from executorch_coreml import ComputePrecision, CoreMLBackend, CoreMLPartitioner
@@ -149,6 +151,44 @@ def partitioned(
             compile_config=EdgeCompileConfig(_core_aten_ops_exception_list=list(beyond_edge)),
         )
     return edge, partitioner
+
+
+class EdgeProgram:
+    """A program that is lowered in several precisions.
+
+    Precision is decided when a delegate is compiled, so the edge program, where most of the time
+    goes, is made once.
+
+    Attributes:
+        delegates: What ExecuTorch cut out of the program for us to compile, the first time.
+    """
+
+    def __init__(self, program: torch.export.ExportedProgram, beyond_edge: Iterable[Any] = ()):
+        self.delegates: list[torch.export.ExportedProgram] = []
+        self._program = program
+        self._config = EdgeCompileConfig(_core_aten_ops_exception_list=list(beyond_edge))
+        self._edge: torch.export.ExportedProgram | None = None
+
+    def lower(self, precision: ComputePrecision) -> tuple[Any, CoreMLPartitioner]:
+        """As :func:`lower`."""
+        specs = CoreMLBackend.generate_compile_specs(compute_precision=precision)
+        partitioner = CoreMLPartitioner(compile_specs=specs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if self._edge is not None:
+                edge = EdgeProgramManager(copy.deepcopy(self._edge), compile_config=self._config)
+                return edge.to_backend(partitioner).to_executorch(), partitioner
+            edge = to_edge_transform_and_lower(
+                self._program,
+                partitioner=[partitioner],
+                compile_config=self._config,
+                generate_etrecord=True,  # which keeps the edge program
+            )
+            modules = get_lowered_backend_modules(edge.exported_program().graph_module)
+            self.delegates = [module.original_module for module in modules]
+            lowered = edge.to_executorch()
+            self._edge = lowered.get_etrecord().edge_dialect_program
+            return lowered, partitioner
 
 
 def execute(pte: bytes, inputs: tuple[Any, ...]) -> list[Any]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from architectures_small import MODELS, build
-from case import FP16, FP32, execute, export, lower
+from case import FP16, FP32, EdgeProgram, execute, export
 
 BOUNDS = ((FP32, 1e-4), (FP16, 2e-2))
 
@@ -29,9 +29,9 @@ def test_architecture(name: str) -> None:
     with torch.no_grad():
         expected = model(*inputs)
     expected = expected if isinstance(expected, tuple) else (expected,)
-    program = export(model, inputs)
+    program = EdgeProgram(export(model, inputs))
     for precision, bound in BOUNDS:
-        lowered, partitioner = lower(program, precision)
+        lowered, partitioner = program.lower(precision)
         report = partitioner.report
         outside = {(decision.location.op, decision.reason) for decision in report.refused}
         assert outside == OUTSIDE.get(name, set()), str(report)

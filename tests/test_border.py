@@ -131,3 +131,14 @@ def test_dtype_that_cannot_cross_stays_outside() -> None:
     (decision,) = partitioner.report.refused
     assert (decision.reason or "").startswith("argument 'self' has dtype float64; allowed: float16")
     assert torch.equal(execute(lowered.buffer, (x,))[0], torch.relu(x))
+
+
+@pytest.mark.parametrize("precision", [FP32, FP16], ids=["fp32", "fp16"])
+def test_results_that_are_an_input_once_the_graph_is_simplified(precision: object) -> None:
+    program = export(
+        lambda x, y: (torch.cat([x, y])[1:], torch.cat([y, x])[:1] * 1, x + y),
+        inputs := (torch.tensor([-8]), torch.tensor([-2])),
+    )
+    lowered, partitioner = lower(program, precision)
+    assert partitioner.report.delegates == 1
+    assert execute(lowered.buffer, inputs) == [torch.tensor([n]) for n in (-2, -2, -10)]

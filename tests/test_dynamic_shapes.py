@@ -16,7 +16,7 @@ from executorch.runtime import Runtime
 from torch import Tensor, nn
 from torch.export import Dim
 
-from case import FP16, FP32, assert_close, export, flat, lower, randn
+from case import FP16, FP32, EdgeProgram, assert_close, export, flat, lower, randn
 from executorch_coreml import CoreMLBackend, CoreMLPartitioner, Target
 from executorch_coreml.errors import CompileError, OptionsError, UnsupportedOp
 
@@ -251,20 +251,20 @@ ROWS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("precision", [FP32, FP16], ids=("fp32", "fp16"))
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
-def test_dynamic(row: Row, precision: Any) -> None:
-    program = export(row.fn, row.make(3, 6), row.axes)
-    lowered, partitioner = lower(program, precision, row.beyond_edge)
-    assert not partitioner.report.refused, str(partitioner.report)
-    assert partitioner.report.delegates == 1
-    method = Runtime.get().load_program(lowered.buffer).load_method("forward")
-    bounds = (1e-5, 1e-6) if precision is FP32 else (4e-3, 1e-3)
-    for batch, time in itertools.product(*SIZES.values()):
-        inputs = row.make(batch, time)
-        got = method.execute(inputs)
-        for one, other in zip(got, flat(row.fn(*inputs)), strict=True):
-            assert_close(one, other, *bounds, f"batch {batch}, time {time}")
+def test_dynamic(row: Row) -> None:
+    program = EdgeProgram(export(row.fn, row.make(3, 6), row.axes), row.beyond_edge)
+    for precision, bounds in ((FP32, (1e-5, 1e-6)), (FP16, (4e-3, 1e-3))):
+        lowered, partitioner = program.lower(precision)
+        assert not partitioner.report.refused, str(partitioner.report)
+        assert partitioner.report.delegates == 1
+        method = Runtime.get().load_program(lowered.buffer).load_method("forward")
+        for batch, time in itertools.product(*SIZES.values()):
+            inputs = row.make(batch, time)
+            got = method.execute(inputs)
+            for one, other in zip(got, flat(row.fn(*inputs)), strict=True):
+                where = f"{precision.name}, batch {batch}, time {time}"
+                assert_close(one, other, *bounds, where)
 
 
 class Two(nn.Module):

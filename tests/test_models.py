@@ -6,7 +6,7 @@ import pytest
 import torch
 from architectures import MODELS, build
 
-from case import FP16, FP32, execute, export, lower
+from case import FP16, FP32, EdgeProgram, execute, export
 
 
 def relative(got: torch.Tensor, expected: torch.Tensor) -> float:
@@ -17,10 +17,10 @@ def relative(got: torch.Tensor, expected: torch.Tensor) -> float:
 @pytest.mark.parametrize("name", MODELS)
 def test_model_is_one_delegate_and_equals_eager(name: str) -> None:
     model, inputs = build(name)
-    program = export(model, inputs)
+    program = EdgeProgram(export(model, inputs))
     expected = model(*inputs)
     for precision, bound in ((FP32, 1e-4), (FP16, 2e-2)):
-        lowered, partitioner = lower(program, precision)
+        lowered, partitioner = program.lower(precision)
         assert not partitioner.report.refused, str(partitioner.report)
         assert partitioner.report.delegates == 1
         calls = [

@@ -3,25 +3,19 @@
 Each case is a submodule with inputs of its own, so the report still tells which nodes are whose
 and the outputs are compared case by case. When the shared program cannot be made or run, every
 case gets a program to itself, and the failure its owner.
-
-Precision is decided when a delegate is compiled, so the edge program, where most of the time goes,
-serves all precisions.
 """
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
-from executorch.exir import EdgeCompileConfig, EdgeProgramManager, to_edge_transform_and_lower
-from executorch.exir.lowered_backend_module import get_lowered_backend_modules
 
-from case import FP16, Case, Function, assert_close, execute, export, flat
-from executorch_coreml import ComputePrecision, CoreMLBackend, CoreMLError, CoreMLPartitioner
+from case import FP16, Case, EdgeProgram, Function, assert_close, execute, export, flat
+from executorch_coreml import ComputePrecision, CoreMLError
 from executorch_coreml.partition import Decision
 
 
@@ -65,16 +59,16 @@ class Together:
 
 
 def run_together(cases: Sequence[Case], precisions: Sequence[ComputePrecision]) -> Together:
-    edge = _EdgeProgram(cases)
+    program = _Program(cases)
     outcomes = {}
     for precision in precisions:
         try:
-            outcomes[precision] = _run(cases, precision, edge)
+            outcomes[precision] = _run(cases, precision, program)
         except _FAILURES as error:
             if len(cases) > 1:
                 return _one_by_one(cases, precisions)
             outcomes[precision] = {cases[0].id: Outcome([], 0, [], error)}
-    return Together(outcomes, edge.delegates)
+    return Together(outcomes, program.delegates)
 
 
 _FAILURES = (CoreMLError, RuntimeError, ValueError, TypeError, KeyError, AssertionError)
@@ -89,53 +83,35 @@ def _one_by_one(cases: Sequence[Case], precisions: Sequence[ComputePrecision]) -
     return Together(outcomes, [program for one in alone for program in one.delegates])
 
 
-class _EdgeProgram:
-    """The program of some cases; its edge program is kept for the next precision."""
+class _Program:
+    """The program of some cases, made when it is first lowered."""
 
     def __init__(self, cases: Sequence[Case]):
         # Clones: torch.export would make one input of a tensor that two cases share.
         self.inputs = tuple(
             x.clone() if isinstance(x, torch.Tensor) else x for case in cases for x in case.inputs
         )
-        self._program = _Together(cases)
-        self._config = EdgeCompileConfig(
-            _core_aten_ops_exception_list=list({op: None for case in cases for op in case.ops})
-        )
-        self._edge: torch.export.ExportedProgram | None = None
-        self.delegates: list[torch.export.ExportedProgram] = []
+        self._cases = cases
 
-    def lower(self, precision: ComputePrecision) -> tuple[Any, CoreMLPartitioner]:
-        """(executorch program manager, partitioner with its report)."""
-        specs = CoreMLBackend.generate_compile_specs(compute_precision=precision)
-        partitioner = CoreMLPartitioner(compile_specs=specs)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if self._edge is None:
-                edge = to_edge_transform_and_lower(
-                    export(self._program, self.inputs),
-                    partitioner=[partitioner],
-                    compile_config=self._config,
-                    generate_etrecord=True,
-                )
-                modules = get_lowered_backend_modules(edge.exported_program().graph_module)
-                self.delegates = [module.original_module for module in modules]
-                lowered = edge.to_executorch()
-                self._edge = lowered.get_etrecord().edge_dialect_program
-            else:
-                program = copy.deepcopy(self._edge)
-                edge = EdgeProgramManager(program, compile_config=self._config)
-                lowered = edge.to_backend(partitioner).to_executorch()
-            return lowered, partitioner
+    @cached_property
+    def edge(self) -> EdgeProgram:
+        beyond_edge = {op: None for case in self._cases for op in case.ops}
+        return EdgeProgram(export(_Together(self._cases), self.inputs), beyond_edge)
+
+    @property
+    def delegates(self) -> list[torch.export.ExportedProgram]:
+        made: EdgeProgram | None = self.__dict__.get("edge")
+        return [] if made is None else made.delegates
 
 
 def _run(
-    cases: Sequence[Case], precision: ComputePrecision, edge: _EdgeProgram
+    cases: Sequence[Case], precision: ComputePrecision, program: _Program
 ) -> dict[str, Outcome]:
-    lowered, partitioner = edge.lower(precision)
+    lowered, partitioner = program.edge.lower(precision)
     report = partitioner.report
     if len(cases) > 1 and (report.refused or report.delegates != 1):
         raise RuntimeError(str(report))
-    outputs = execute(lowered.buffer, tuple(flat(edge.inputs)))
+    outputs = execute(lowered.buffer, tuple(flat(program.inputs)))
     outcomes, start = {}, 0
     for number, case in enumerate(cases):
         count = len(flat(case.fn(*case.inputs)))

@@ -21,6 +21,12 @@ DIVISOR = torch.tensor([0.75, -1.25, 2.0, -0.5, 3.0, 1.5])
 INF = torch.tensor([math.inf, -math.inf, math.nan, 0.0, 1.0, -65504.0])
 
 
+def remains(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Of quotients whose float32 has no remainder left: whether those given are in their range."""
+    signed, whole = torch.fmod(x, y), torch.remainder(x, y)
+    return signed.abs() < y, signed * x >= 0, (whole >= 0) & (whole < y)
+
+
 def _pairs(
     name: str, fn: Callable[..., Any], covers: Any, *, ints: bool = True, bools: bool = False
 ) -> list[Case]:
@@ -131,6 +137,8 @@ DIVISION = [
             "half": (EVEN.half(), DIVISOR.half()),
         }.items()
     ],
+    Case("remainder_astray", remains, (randn(6, scale=1e16), uniform(6, low=0.1, high=2.0)),
+         (aten.fmod.Tensor, aten.remainder.Tensor), half=False, why="1e16 is infinite in fp16"),
     Case("fmod_number", lambda x: torch.fmod(x, 0.75), (EVEN,), aten.fmod.Scalar),
     Case("remainder_number", lambda x: x % -0.75, (EVEN,), aten.remainder.Scalar),
     Case("remainder_int_number", lambda x: x % 4, (INTS,), aten.remainder.Scalar),

@@ -133,6 +133,7 @@ ROWS: list[Case | Reject] = [
             ("all", randn(4, 3), randn(4, 3), (0,)),
             ("step", randn(2, 5), randn(2, 2), (1, 1, 5, 2)),
             ("int", randint(4, 3), randint(2, 3), (0, 1, 3)),
+            ("single", randint(1), randint(1), (0, -1, 1, 2)),
             ("bool", randbool(4, 3), randbool(2, 3), (0, 1, 4, 2)),
         )
     ],

@@ -117,10 +117,16 @@ class _Graph:
         written = tuple(i for i, v in enumerate(states) if self.cells[v.name].written)
         outputs = tuple(self._output(name) for name in self.function.body.outputs)
         results = [ops.result(self._border(value)) for value in outputs]
-        results += [ops.result(_computed(self.cells[states[i].name].current)) for i in written]
+        results += [ops.result(self.cells[states[i].name].current) for i in written]
         ordered = [self.parameters[value.name] for value in (*inputs, *states)]
         model = ov.Model(results, ordered, self.function.name)
         compiled = core().compile_model(model, device, dict(properties))
+        if passed := _passed_through(compiled):
+            for result in results:
+                if result.get_friendly_name() in passed:
+                    end = result.input(0)
+                    end.replace_source_output(apart(end.get_source_output()))
+            compiled = core().compile_model(model, device, dict(properties))
         return CompiledFunction(compiled, inputs, outputs, states, written)
 
     def _add_input(self, value: Value) -> None:
@@ -157,13 +163,17 @@ class _Graph:
         leaving = node(self.body.values[value.name].operand)
         if isinstance(value.type, TensorType) and value.type.dtype == "fp16":
             leaving = cast(leaving, ov.Type.f16)
-        return _computed(leaving)
+        return leaving
 
 
-def _computed(leaving: ov.Output) -> ov.Output:
-    """A result that is a parameter itself stays unwritten in the memory set for it (OpenVINO CPU
-    plugin, 2026.4), so an op is put between."""
-    return apart(leaving) if leaving.get_node().get_type_name() == "Parameter" else leaving
+def _passed_through(model: ov.CompiledModel) -> set[str]:
+    """The results that are parameters when OpenVINO has simplified the graph: it does not write
+    those to the memory set for them (CPU plugin, 2026.4)."""
+    return {
+        result.get_friendly_name()
+        for result in model.get_runtime_model().get_results()
+        if result.input_value(0).get_node().get_rt_info()["layerType"].astype(str) == "Input"
+    }
 
 
 __all__ = ["CompiledFunction", "compile_function", "opset_number"]

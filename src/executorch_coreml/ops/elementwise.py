@@ -157,7 +157,8 @@ def _fmod(mb: Emit, x: Var, y: Var) -> Var:
     """The remainder of x / y with the sign of x.
 
     MIL's ``mod`` is not used: Core ML gives wrong remainders for floats on some devices. The float
-    quotient may be rounded across an integer, which the two selects repair.
+    quotient may be rounded across an integer, which two selects repair. Of a quotient beyond 2**24
+    no remainder is left in float32: it becomes 0, and not a number outside its range.
     """
     if mil_type(x) == "int32":
         return mb.sub(x=x, y=mb.mul(x=_quotient(mb, x, y, "trunc"), y=y))
@@ -168,6 +169,8 @@ def _fmod(mb: Emit, x: Var, y: Var) -> Var:
     rest = mb.select(cond=mb.equal(x=times, y=0.0), a=size, b=rest)
     rest = mb.select(cond=mb.less(x=rest, y=0.0), a=mb.add(x=rest, y=by), b=rest)
     rest = mb.select(cond=mb.less(x=rest, y=by), a=rest, b=mb.sub(x=rest, y=by))
+    astray = mb.logical_or(x=mb.less(x=rest, y=0.0), y=mb.greater_equal(x=rest, y=by))
+    rest = mb.select(cond=astray, a=mb.sub(x=by, y=by), b=rest)
     return mb.mul(x=mb.sign(x=x), y=rest)
 
 
