@@ -104,7 +104,10 @@ PROGRAM_EDITS: dict[str, tuple[Callable[[Any], object], str]] = {
         r"65536 is no value of uint16",
     ),
     "unknown dtype": (lambda m: setattr(type_of(m, "f32"), "dataType", 13), r"element type 13"),
-    "unknown rank": (lambda m: setattr(type_of(m, "f32"), "rank", -1), r"unknown rank"),
+    "unknown rank": (
+        lambda m: setattr(type_of(m, "f32"), "rank", -1),
+        r"value 'val': a constant cannot be of type fp32\[\.\.\.\]",
+    ),
     "wrong rank": (lambda m: setattr(type_of(m, "f32"), "rank", 2), r"rank 2, but 3 dimensions"),
     "unknown extent": (
         lambda m: setattr(type_of(m, "f32").dimensions[0].unknown, "variadic", False),
@@ -112,12 +115,16 @@ PROGRAM_EDITS: dict[str, tuple[Callable[[Any], object], str]] = {
     ),
     "variadic": (
         lambda m: setattr(type_of(m, "f32").dimensions[0].unknown, "variadic", True),
-        r"unknown rank",
+        r"a constant cannot be of type fp32\[\.\.\.\]",
     ),
     "no extent": (lambda m: type_of(m, "f32").dimensions[0].Clear(), r"neither known nor"),
     "endless": (
-        lambda m: setattr(type_of(m, "f32_empty").dimensions[1].constant, "size", 2**63),
+        lambda m: setattr(type_of(m, "f32_empty").dimensions[1].constant, "size", 2**62),
         r"a constant cannot be of type",
+    ),
+    "beyond int64": (
+        lambda m: setattr(type_of(m, "f32_empty").dimensions[1].constant, "size", 2**63),
+        r"a tensor has no extent of 9223372036854775808",
     ),
     "state of no tensor": (
         lambda m: (

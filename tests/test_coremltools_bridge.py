@@ -18,7 +18,7 @@ from PIL import Image
 from executorch_coreml import coremltools_bridge
 from executorch_coreml.coremltools_bridge import install, proxies
 from executorch_coreml.errors import OptionsError
-from kernel_case import ct, mb
+from kernel_case import ct, mb, types
 from predict_models import LABELS, PIXELS, classifier, convert, counter, image_model
 
 X = np.float32([[0.5, 3, -1]])
@@ -152,6 +152,22 @@ def test_wrong_inputs_and_models_are_told(tmp_path: Path) -> None:
         other = ct.models.MLModel(network)
     with pytest.raises(RuntimeError, match="not an ML Program"):
         other.predict({})
+
+
+def test_a_run_that_fails_says_so_in_the_words_of_core_ml() -> None:
+    @mb.program(
+        input_specs=[mb.TensorSpec((3,)), mb.TensorSpec((1,), types.int32)],
+        opset_version=ct.target.iOS17,
+    )
+    def program(x: Any, i: Any) -> Any:
+        return mb.gather(x=x, indices=i, validate_indices=True, name="y")
+
+    options = {"minimum_deployment_target": ct.target.iOS17, "skip_model_load": False}
+    model = convert(program, **options)
+    assert model.predict({"x": X[0], "i": np.int32([1])})["y"].tolist() == [3]
+    words = "Unable to compute the prediction using ML Program: function main, op gather y: index 3"
+    with pytest.raises(RuntimeError, match=words):
+        model.predict({"x": X[0], "i": np.int32([3])})
 
 
 def test_compute_plan_names_every_op() -> None:

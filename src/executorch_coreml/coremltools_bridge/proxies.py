@@ -22,7 +22,7 @@ from executorch_coreml.coremltools_bridge import plan
 from executorch_coreml.engine.model import Model
 from executorch_coreml.engine.settings import Settings
 from executorch_coreml.engine.state import State
-from executorch_coreml.errors import CoreMLError
+from executorch_coreml.errors import CoreMLError, InputError, RunError
 from executorch_coreml.mil.bundle import read, read_model
 from executorch_coreml.mil.compiled_print import write_compiled
 from executorch_coreml.mil.types import NUMPY_DTYPES, Bundle
@@ -105,7 +105,14 @@ class _MLModelProxy:
         given = {name: self._converted(name, value) for name, value in inputs.items()}
         start = time.perf_counter_ns()
         with _as_runtime_errors():
-            results = self._model.predict(given, None if state is None else state.state)
+            try:
+                results = self._model.predict(given, None if state is None else state.state)
+            except InputError:
+                raise
+            except RunError as error:  # the words of Core ML, which coremltools' tests look for
+                raise RunError(
+                    f"Unable to compute the prediction using ML Program: {error}"
+                ) from error
         self._predict_duration = time.perf_counter_ns() - start
         return {name: _given(value) for name, value in results.items()}
 

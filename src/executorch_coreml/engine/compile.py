@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import openvino as ov
@@ -25,10 +26,19 @@ from executorch_coreml.engine.kernels.operand import (
     node,
     shared_nodes,
 )
+from executorch_coreml.engine.kernels.violations import RECORD, empty_record
 from executorch_coreml.engine.precision import Precision, configuration, core
 from executorch_coreml.engine.translate import Setting, Translation
 from executorch_coreml.errors import MissingKernel, ProgramError
-from executorch_coreml.mil.types import Block, Function, Op, StateType, TensorType, Value
+from executorch_coreml.mil.types import (
+    Block,
+    Function,
+    Op,
+    StateType,
+    TensorType,
+    UnrankedType,
+    Value,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,8 @@ class CompiledFunction:
         outputs: Names and declared types of the results.
         states: The state inputs; their tensors are float32 where fp16 is declared.
         written: Indices in ``states`` of those the function writes.
+        recording: Where those ops are that may find a violation in a run. If there are any, the
+            model's last output is the record of :mod:`executorch_coreml.engine.kernels.violations`.
     """
 
     model: ov.CompiledModel
@@ -48,16 +60,22 @@ class CompiledFunction:
     outputs: tuple[Value, ...]
     states: tuple[Value, ...]
     written: tuple[int, ...]
+    recording: tuple[str, ...]
 
 
 def compile_function(
     function: Function,
     *,
+    shapes: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
     precision: Precision = "faithful",
     device: str = "CPU",
     threads: int | None = None,
 ) -> CompiledFunction:
     """Build and compile ``function``.
+
+    Args:
+        shapes: Input -> the one shape that it will have. A function with tensors of unknown rank
+            (:func:`has_unknown_ranks`) is compiled for given shapes, which decide the ranks.
 
     Raises:
         MissingKernel: ops without a kernel, all of them.
@@ -65,7 +83,16 @@ def compile_function(
     """
     _require_kernels(function)
     with shared_nodes():
-        return _Graph(function, precision).compile(device, configuration(threads))
+        return _Graph(function, precision, shapes).compile(device, configuration(threads))
+
+
+def has_unknown_ranks(function: Function) -> bool:
+    """Whether the ranks of some tensors follow from the shapes of the inputs, or from nothing."""
+    return any(
+        isinstance(value.type, UnrankedType)
+        for op in _all_operations(function.body)
+        for value in op.outputs
+    )
 
 
 def _all_operations(block: Block) -> Iterator[Op]:
@@ -100,10 +127,15 @@ def opset_number(opset: str) -> int:
 class _Graph:
     """One function on the way: the translation of its body, its parameters and states."""
 
-    def __init__(self, function: Function, precision: Precision):
+    def __init__(
+        self, function: Function, precision: Precision, shapes: Mapping[str, tuple[int, ...]]
+    ):
         self.function = function
+        self.shapes = shapes
         setting = Setting(function.name, opset_number(function.opset), precision == "faithful")
         self.body = Translation(setting)
+        self.record = empty_record()
+        self.body.values[RECORD] = Bound(self.record, True)
         self.parameters: dict[str, Any] = {}
         self.cells: dict[str, StateCell] = {}
 
@@ -118,20 +150,30 @@ class _Graph:
         outputs = tuple(self._output(name) for name in self.function.body.outputs)
         results = [ops.result(self._border(value)) for value in outputs]
         results += [ops.result(self.cells[states[i].name].current) for i in written]
+        recording = tuple(self.body.setting.recording) if self.record.written else ()
+        results += [ops.result(self.record.current)] if recording else []
         ordered = [self.parameters[value.name] for value in (*inputs, *states)]
         model = ov.Model(results, ordered, self.function.name)
-        compiled = core().compile_model(model, device, dict(properties))
-        if passed := _passed_through(compiled):
-            for result in results:
-                if result.get_friendly_name() in passed:
-                    end = result.input(0)
-                    end.replace_source_output(apart(end.get_source_output()))
+        try:
             compiled = core().compile_model(model, device, dict(properties))
-        return CompiledFunction(compiled, inputs, outputs, states, written)
+            if _write_what_passes_through(model, compiled):
+                compiled = core().compile_model(model, device, dict(properties))
+        except (RuntimeError, MemoryError) as error:
+            raise ProgramError(
+                f"OpenVINO cannot compile it: {str(error).strip() or type(error).__name__}",
+                location=f"function {self.function.name}",
+            ) from error
+        return CompiledFunction(compiled, inputs, outputs, states, written, recording)
 
     def _add_input(self, value: Value) -> None:
         is_state = isinstance(value.type, StateType)
         tensor = value.type.tensor if isinstance(value.type, StateType) else value.type
+        if isinstance(tensor, UnrankedType):
+            raise ProgramError(
+                f"input {value.name} is of unknown rank",
+                location=f"function {self.function.name}",
+                hint="convert the model with a shape for it, whose extents may be unknown",
+            )
         if not isinstance(tensor, TensorType) or tensor.dtype not in ELEMENT_TYPES:
             raise ProgramError(
                 f"input {value.name} is a {value.type}, and only tensors can be fed",
@@ -139,7 +181,8 @@ class _Graph:
             )
         inside = ELEMENT_TYPES[tensor.dtype]
         fed = ov.Type.f16 if tensor.dtype == "fp16" and not is_state else inside
-        extents = [-1 if extent is None else extent for extent in tensor.shape]
+        shape = self.shapes.get(value.name, tensor.shape)
+        extents = [-1 if extent is None else extent for extent in shape]
         parameter = ops.parameter(extents, fed, name=value.name)
         self.parameters[value.name] = parameter
         self.body.types[value.name] = tensor
@@ -166,14 +209,23 @@ class _Graph:
         return leaving
 
 
-def _passed_through(model: ov.CompiledModel) -> set[str]:
-    """The results that are parameters when OpenVINO has simplified the graph: it does not write
-    those to the memory set for them (CPU plugin, 2026.4)."""
-    return {
+def _write_what_passes_through(model: ov.Model, compiled: ov.CompiledModel) -> bool:
+    """Put an op in front of the results of ``model`` that are parameters once OpenVINO has
+    simplified it: it does not write those to the memory set for them (CPU plugin, 2026.4).
+
+    Returns:
+        Whether there were any, so that ``model`` is to be compiled again.
+    """
+    passed = {
         result.get_friendly_name()
-        for result in model.get_runtime_model().get_results()
+        for result in compiled.get_runtime_model().get_results()
         if result.input_value(0).get_node().get_rt_info()["layerType"].astype(str) == "Input"
     }
+    found = [result for result in model.get_results() if result.get_friendly_name() in passed]
+    for result in found:
+        end = result.input(0)
+        end.replace_source_output(apart(end.get_source_output()))
+    return bool(found)
 
 
-__all__ = ["CompiledFunction", "compile_function", "opset_number"]
+__all__ = ["CompiledFunction", "compile_function", "has_unknown_ranks", "opset_number"]

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
-import openvino as ov
 
 from executorch_coreml.engine.classifier import split_classifier
-from executorch_coreml.engine.compile import compile_function
 from executorch_coreml.engine.image import from_array
-from executorch_coreml.engine.kernels.operand import shareable
-from executorch_coreml.engine.port import Array, Port, tensor_type
+from executorch_coreml.engine.port import Array, Port
 from executorch_coreml.engine.precision import Precision, core
+from executorch_coreml.engine.runners import Runners
 from executorch_coreml.engine.state import State
-from executorch_coreml.errors import InputError, RunError
+from executorch_coreml.errors import InputError, ProgramError
 from executorch_coreml.mil.bundle import read
-from executorch_coreml.mil.types import NUMPY_DTYPES, Bundle, Feature, Value
+from executorch_coreml.mil.types import Bundle, Description, Feature, Value
 
 _log = logging.getLogger(__name__)
 
@@ -79,19 +75,32 @@ class Model:
         if self.function_name not in functions:
             raise InputError(f"no function {self.function_name!r}; there are {sorted(functions)}")
         function, self._classifier = split_classifier(functions[self.function_name])
-        self._compiled = compile_function(
+        self._runners = Runners(
             function,
+            self.bundle.source,
+            {each.name: each.shape for each in self._description().inputs},
             precision=precision,
             device=_device(compute_unit),
             threads=threads,
         )
-        self._requests: list[ov.InferRequest] = []
-        self._lock = threading.Lock()
+        self._compiled = self._runners.compiled
         self._describe()
+
+    def _description(self) -> Description:
+        """
+        Raises:
+            ProgramError: The model does not describe the function.
+        """
+        found = self.bundle.descriptions.get(self.function_name)
+        if found is None:
+            raise ProgramError(
+                "the model does not describe it", location=f"function {self.function_name}"
+            )
+        return found
 
     def _describe(self) -> None:
         name, compiled = self.function_name, self._compiled
-        description = self.bundle.descriptions[name]
+        description = self._description()
         self.inputs = _in_order(
             description.inputs, self.bundle.input_names.get(name, ()), "input", self.bundle.source
         )
@@ -106,13 +115,13 @@ class Model:
         self.output_description = {each.name: each.description for each in self.outputs}
         # Where the features, in delegate order, stand in the graph.
         places = _places(self.inputs, compiled.inputs, "input", self.bundle.source)
-        self._input_slots = [places[each.name] for each in self.inputs]
+        slots = [places[each.name] for each in self.inputs]
+        self._order = sorted(range(len(slots)), key=slots.__getitem__)
         self._ports = [Port(f, compiled.inputs[places[f.name]]) for f in self.inputs]
         self._output_slots = _places(
             self._computed(), compiled.outputs, "output", self.bundle.source
         )
         self._enumerated = [i for i, f in enumerate(self.inputs) if f.enumerated]
-        self._results = [_result(value) for value in compiled.outputs]
 
     def _computed(self) -> tuple[Feature, ...]:
         """The outputs that the graph gives: for those of a classifier, the probabilities."""
@@ -173,8 +182,8 @@ class Model:
                 raise InputError("a state serves single runs, not sequences of them")
             return [self.predict(each) for each in inputs]
         names = [feature.name for feature in self.inputs]
-        given = {f.name: f.default for f in self.inputs if f.optional and f.default is not None}
-        given = {n: np.full(self._default_shape(n), v) for n, v in given.items()} | dict(inputs)
+        left_out = [f for f in self.inputs if f.optional and f.name not in inputs]
+        given = {f.name: _default(f) for f in left_out if f.default is not None} | dict(inputs)
         missing = [name for name in names if name not in given]
         unknown = [name for name in given if name not in names]
         if missing or unknown:
@@ -184,9 +193,6 @@ class Model:
             feature.name: from_array(feature, result) if feature.kind == "image" else result
             for feature, result in zip(self.outputs, results, strict=True)
         }
-
-    def _default_shape(self, name: str) -> tuple[int, ...]:
-        return next(feature.shape for feature in self.inputs if feature.name == name)
 
     def run(self, arrays: Sequence[Any], state: State | None = None) -> list[Any]:
         """Run with inputs by position, in the order of :attr:`inputs`; outputs likewise, as new
@@ -201,66 +207,29 @@ class Model:
         fed = [port.accept(array) for port, array in zip(self._ports, arrays, strict=True)]
         if len(self._enumerated) > 1:
             self._require_tied_shapes(fed)
+        placed = [fed[i] for i in self._order]
+        runner = self._runners.runner_for(placed)
         if not self._compiled.states:
-            results = self._infer(fed, [])
+            results = runner.infer(placed, [])
         elif state is None:
             raise InputError("the model has states", hint="pass state=model.make_state()")
         else:
             with state._lock:
-                results = self._infer(fed, state._buffers)
+                results = runner.infer(placed, state._buffers)
         found: dict[str, Any] = {name: results[i] for name, i in self._output_slots.items()}
         if self._classifier is not None:
             found |= self._classifier.results(found[self._classifier.source])
         return [found[feature.name] for feature in self.outputs]
 
-    @contextmanager
-    def _request(self) -> Iterator[ov.InferRequest]:
-        """A request that no other run uses, from a pool that grows to the number of threads."""
-        with self._lock:
-            request = self._requests.pop() if self._requests else None
-        request = request or self._compiled.model.create_infer_request()
-        yield request
-        with self._lock:
-            self._requests.append(request)
 
-    def _infer(self, fed: list[Array], states: list[list[Array]]) -> list[Array]:
-        """One run: memory of inputs, outputs and states is used in place by OpenVINO."""
-        compiled = self._compiled
-        with self._request() as request:
-            for slot, array in zip(self._input_slots, fed, strict=True):
-                request.set_input_tensor(slot, _tensor_over(array))
-            for i, (current, _) in enumerate(states):
-                request.set_input_tensor(len(fed) + i, _tensor_over(current))
-            made = [None if r is None else np.empty(*r) for r in self._results]
-            for slot, target in enumerate(made):
-                if target is not None:
-                    request.set_output_tensor(slot, _tensor_over(target))
-            for i, state in enumerate(compiled.written):
-                request.set_output_tensor(len(made) + i, _tensor_over(states[state][1]))
-            try:
-                request.infer(share_outputs=True)
-            except RuntimeError as error:
-                raise RunError(
-                    f"{self.bundle.source} cannot run on these inputs: {error}"
-                ) from error
-            results = [
-                request.get_output_tensor(slot).data.copy() if target is None else target
-                for slot, target in enumerate(made)
-            ]
-        for state in compiled.written:
-            states[state].reverse()
-        return results
-
-
-def _result(value: Value) -> tuple[tuple[int, ...], np.dtype[Any]] | None:
-    """Shape and dtype of an output whose shape is known before the run."""
-    tensor = tensor_type(value)
-    known = tuple(extent for extent in tensor.shape if extent is not None)
-    return (known, NUMPY_DTYPES[tensor.dtype]) if len(known) == len(tensor.shape) else None
-
-
-def _tensor_over(array: Array) -> ov.Tensor:
-    return ov.Tensor(shareable(array), shared_memory=True)
+def _default(feature: Feature) -> np.ndarray[Any, Any]:
+    """What stands for an optional input that is left out."""
+    try:
+        return np.full(feature.shape, feature.default)
+    except (MemoryError, ValueError) as error:
+        raise InputError(
+            f"the default of input {feature.name} cannot have shape {feature.shape}"
+        ) from error
 
 
 def _in_order(

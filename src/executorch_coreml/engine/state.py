@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from executorch_coreml.engine.port import Array, converted, tensor_type
-from executorch_coreml.errors import InputError
+from executorch_coreml.errors import InputError, RunError
 from executorch_coreml.mil.types import NUMPY_DTYPES, TensorType, Value
 
 
@@ -30,7 +31,12 @@ class State:
     def _zeros(self, name: str) -> Array:
         tensor = self._types[name]
         shape = tuple(extent or 1 for extent in tensor.shape)
-        return np.zeros(shape, _inside(tensor))
+        dtype = _inside(tensor)
+        try:
+            return np.zeros(shape, dtype)
+        except (MemoryError, ValueError) as error:
+            size = prod(shape) * dtype.itemsize
+            raise RunError(f"state {name} needs {size} bytes of memory") from error
 
     def names(self) -> tuple[str, ...]:
         return tuple(self._index)

@@ -12,7 +12,7 @@ through a parameter.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,12 +29,15 @@ from executorch_coreml.engine.kernels.operand import (
     cast,
     i64,
     node,
+    shape,
 )
 from executorch_coreml.engine.kernels.subgraph import Subgraph
 from executorch_coreml.engine.kernels.table import Kernel
+from executorch_coreml.engine.kernels.violations import RECORD, Violations
 from executorch_coreml.engine.precision import round_to_fp16
 from executorch_coreml.errors import ProgramError
 from executorch_coreml.mil.types import (
+    NUMPY_DTYPES,
     Argument,
     Block,
     Constant,
@@ -42,19 +45,42 @@ from executorch_coreml.mil.types import (
     Op,
     TensorType,
     Type,
+    UnrankedType,
     Value,
 )
 
-_FILLED_BY_ENGINE = frozenset({"out", "opset", "blocks"})
+_NUMPY_KIND = {"b": "bool", "f": "float", "i": "int", "u": "int"}
+_FILLED_BY_ENGINE = frozenset({"out", "opset", "blocks", "violations"})
+
+
+# A kernel expects operands that the op's definition allows, and relies on what they then are. What
+# OpenVINO and numpy raise, and Python does, when a program gives others.
+_NOT_THESE = (
+    RuntimeError,
+    UserInputError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What holds of a whole function: its name and opset, and whether fp16 is rounded."""
+    """What holds of a whole function.
+
+    Attributes:
+        function, opset: Its name, and the number of its opset.
+        faithful: fp16 is rounded.
+        recording: Where those ops are that may find a violation in a run, by number.
+    """
 
     function: str
     opset: int
     faithful: bool
+    recording: list[str] = field(default_factory=list)
 
 
 class Translation:
@@ -109,9 +135,10 @@ class Translation:
             # What fails in a nested block says already where.
             where = error.location or self._where(op)
             raise ProgramError(error.message, location=where, hint=error.hint) from error
-        except (RuntimeError, UserInputError) as error:
+        except _NOT_THESE as error:
+            said = str(error) or type(error).__name__
             raise ProgramError(
-                f"cannot be built from these inputs: {error}", location=self._where(op)
+                f"cannot be built from these inputs: {said}", location=self._where(op)
             ) from error
         results = results if isinstance(results, tuple) else (results,)
         if len(results) != len(op.outputs):
@@ -164,11 +191,20 @@ class Translation:
             arguments["opset"] = self.setting.opset
         if "blocks" in kernel.parameters:
             arguments["blocks"] = tuple(_Nested(block, self) for block in op.blocks)
+        if "violations" in kernel.parameters:
+            arguments["violations"] = self._violations(op)
         return arguments
+
+    def _violations(self, op: Op) -> Violations:
+        record = self.find(RECORD)
+        assert record is not None  # the graph of a function starts with it
+        recording = self.setting.recording
+        recording.append(self._where(op))
+        return Violations(record.operand, len(recording) - 1)
 
     def _declare(self, value: Value, op: Op) -> Type:
         """The declared type of an output; strings have a stand-in that is never used."""
-        if isinstance(value.type, (TensorType, ListType)):
+        if isinstance(value.type, (TensorType, UnrankedType, ListType)):
             self.types[value.name] = value.type
             return value.type
         if op.type == "const":
@@ -188,8 +224,12 @@ class Translation:
             exact = result.exact if nested else all(one.exact for one in inputs)
             self.values[value.name] = Bound(operand, exact)
             return
-        assert isinstance(declared, TensorType)
+        assert isinstance(declared, (TensorType, UnrankedType))
+        if isinstance(declared, UnrankedType):
+            declared = self._ranked(op, value, declared, operand)
         if not isinstance(operand, (ov.Output, ov.Node)):
+            if isinstance(operand, np.ndarray):
+                self._require_declared(op, value, declared, operand)
             self.values[value.name] = Bound(operand, True)
             return
         made = self._conform(op, value, declared, node(operand))
@@ -198,8 +238,23 @@ class Translation:
             made = round_to_fp16(made)
         self.values[value.name] = Bound(made, exact or declared.dtype == "fp16")
 
+    def _ranked(self, op: Op, value: Value, declared: UnrankedType, operand: Any) -> TensorType:
+        """The type of a result whose rank the program leaves open."""
+        extents = node(operand).get_partial_shape()
+        if extents.rank.is_dynamic:
+            raise ProgramError(
+                f"the rank of {value.name} follows from values that only a run has",
+                location=self._where(op),
+                hint="give the shape that it follows from a known length",
+            )
+        found = TensorType(declared.dtype, shape(node(operand)))
+        self.types[value.name] = found
+        return found
+
     def _conform(self, op: Op, value: Value, declared: TensorType, made: ov.Output) -> ov.Output:
         """``made`` in the declared element type; refused where rank, extents or kind differ."""
+        if declared.dtype not in ELEMENT_TYPES:
+            raise ProgramError(f"{value.name} is a {declared}, no tensor", location=self._where(op))
         wanted, got = ELEMENT_TYPES[declared.dtype], made.get_element_type()
         extents = made.get_partial_shape()
         if extents.rank.is_dynamic:
@@ -212,11 +267,24 @@ class Translation:
             ov.PartialShape([-1 if extent is None else extent for extent in declared.shape])
         )
         if not fits or kind_of(wanted) != kind_of(got):
-            raise ProgramError(
-                f"declares {value.name} as {declared}, computes {got.get_type_name()} {extents}",
-                location=self._where(op),
-            )
+            raise self._other(op, value, declared, f"{got.get_type_name()} {extents}")
         return cast(made, wanted)
+
+    def _require_declared(
+        self, op: Op, value: Value, declared: TensorType, found: np.ndarray[Any, Any]
+    ) -> None:
+        """The same of a constant."""
+        fits = len(found.shape) == len(declared.shape) and all(
+            want in (None, got) for want, got in zip(declared.shape, found.shape, strict=True)
+        )
+        wanted = NUMPY_DTYPES.get(declared.dtype)
+        if not fits or wanted is None or _NUMPY_KIND[wanted.kind] != _NUMPY_KIND[found.dtype.kind]:
+            raise self._other(op, value, declared, f"{found.dtype} {list(found.shape)}")
+
+    def _other(self, op: Op, value: Value, declared: TensorType, computed: str) -> ProgramError:
+        return ProgramError(
+            f"declares {value.name} as {declared}, computes {computed}", location=self._where(op)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ Fail = Callable[[str], ProgramError]
 
 _MAX_RANK = 32  # numpy 1 has no more axes
 _MAX_BYTES = 2**62
+_MAX_EXTENT = 2**63 - 1  # shapes are of int64, here and in Core ML
 
 
 class Scope:
@@ -60,6 +61,16 @@ class Scope:
         """
         if name not in self:
             raise fail("the block returns a value that is not defined")
+
+
+def require_extent(extent: int, fail: Fail) -> int:
+    """
+    Raises:
+        ProgramError: No tensor can be so long.
+    """
+    if extent > _MAX_EXTENT:
+        raise fail(f"a tensor has no extent of {extent}")
+    return extent
 
 
 def constant_shape(kind: TensorType, fail: Fail) -> tuple[int, ...]:

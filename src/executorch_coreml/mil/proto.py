@@ -17,7 +17,13 @@ from typing import Any
 import numpy as np
 
 from executorch_coreml.errors import ProgramError
-from executorch_coreml.mil.invariants import Scope, constant_shape, integer_range, require_length
+from executorch_coreml.mil.invariants import (
+    Scope,
+    constant_shape,
+    integer_range,
+    require_extent,
+    require_length,
+)
 from executorch_coreml.mil.types import (
     NUMPY_DTYPES,
     Argument,
@@ -33,6 +39,7 @@ from executorch_coreml.mil.types import (
     TensorType,
     TupleType,
     Type,
+    UnrankedType,
     Value,
 )
 from executorch_coreml.mil.weights import SUB_BYTE_BITS, WeightFile, from_bytes
@@ -185,11 +192,16 @@ class _Reader:
             case _:
                 raise self.error("the value has no known type")
 
-    def read_tensor_type(self, message: Any) -> TensorType:
+    def read_tensor_type(self, message: Any) -> TensorType | UnrankedType:
+        """A rank of -1, or a variadic dimension among others, says that the rank is unknown."""
         if message.dataType not in _DTYPES:
             raise self.error(f"element type {message.dataType} is not supported")
-        if message.rank < 0:
-            raise self.error("tensors of unknown rank are not supported")
+        variadic = any(
+            extent.WhichOneof("dimension") == "unknown" and extent.unknown.variadic
+            for extent in message.dimensions
+        )
+        if message.rank == -1 or variadic:
+            return UnrankedType(_DTYPES[message.dataType])
         if message.rank != len(message.dimensions):
             raise self.error(f"rank {message.rank}, but {len(message.dimensions)} dimensions")
         return TensorType(
@@ -199,16 +211,16 @@ class _Reader:
     def read_extent(self, message: Any) -> int | None:
         match message.WhichOneof("dimension"):
             case "constant":
-                return int(message.constant.size)
-            case "unknown" if not message.unknown.variadic:
-                return None
+                return require_extent(int(message.constant.size), self.error)
             case "unknown":
-                raise self.error("tensors of unknown rank are not supported")
+                return None
             case _:
                 raise self.error("a dimension is neither known nor unknown")
 
     def read_constant(self, message: Any) -> Constant:
         kind = self.read_type(message.type)
+        if isinstance(kind, UnrankedType):
+            raise self.error(f"a constant cannot be of type {kind}")
         source = message.WhichOneof("value")
         if isinstance(kind, TensorType):
             return Constant(kind, self.read_tensor(kind, message, source))

@@ -26,6 +26,7 @@ from executorch_coreml.mil.types import (
     TensorType,
     TupleType,
     Type,
+    UnrankedType,
     Value,
 )
 from executorch_coreml.mil.weights import BLOB_DTYPES, WeightWriter
@@ -124,6 +125,8 @@ class _Printer:
                 return dtype
             case TensorType(dtype=dtype, shape=shape):
                 return f"tensor<{dtype}, [{', '.join(map(_extent, shape))}]>"
+            case UnrankedType():
+                raise ProgramError(f"a {kind}, of unknown rank, has no form in MIL text")
             case StateType(tensor=tensor):
                 return f"state<{self.type(tensor)}>"
             case ListType(element=element, length=length):

@@ -22,7 +22,12 @@ from typing import Any, Final
 import numpy as np
 
 from executorch_coreml.errors import ProgramError
-from executorch_coreml.mil.invariants import constant_shape, integer_range, require_length
+from executorch_coreml.mil.invariants import (
+    constant_shape,
+    integer_range,
+    require_extent,
+    require_length,
+)
 from executorch_coreml.mil.text_lexer import Tokens
 from executorch_coreml.mil.types import (
     NUMPY_DTYPES,
@@ -126,7 +131,11 @@ class ValueReader:
         return TensorType(dtype, tuple(shape))
 
     def _extent(self) -> int | None:
-        return None if self._tokens.take("?") else self._tokens.integer("an extent")
+        tokens, start = self._tokens, self._tokens.start
+        if tokens.take("?"):
+            return None
+        extent = tokens.integer("an extent")
+        return require_extent(extent, lambda message: tokens.error(message, start))
 
     def literal(self) -> Constant:
         """

@@ -51,6 +51,16 @@ class TensorType:
 
 
 @dataclass(frozen=True, slots=True)
+class UnrankedType:
+    """A tensor of unknown rank: that of an op's output whose shape is a value of the program."""
+
+    dtype: str
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[...]"
+
+
+@dataclass(frozen=True, slots=True)
 class StateType:
     """A mutable tensor that outlives a run (MLState)."""
 
@@ -76,7 +86,7 @@ class DictType:
     value: Type
 
 
-Type: TypeAlias = TensorType | StateType | ListType | TupleType | DictType
+Type: TypeAlias = TensorType | UnrankedType | StateType | ListType | TupleType | DictType
 
 
 @dataclass(frozen=True, slots=True)

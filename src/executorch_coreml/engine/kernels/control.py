@@ -32,8 +32,8 @@ from executorch_coreml.engine.kernels.subgraph import (
     NestedBlock,
     Subgraph,
     carried,
+    dtype_of,
     is_growing,
-    tensor_of,
     wrapped,
 )
 from executorch_coreml.engine.kernels.table import Family
@@ -56,8 +56,7 @@ def _flag(value: Operand) -> ov.Output:
 
 
 def _as_declared(result: Bound, declared: Type) -> ov.Output:
-    kind, _ = tensor_of(declared)
-    return cast(carried(result.operand), ELEMENT_TYPES[kind.dtype])
+    return cast(carried(result.operand), ELEMENT_TYPES[dtype_of(declared)])
 
 
 @kernels("cond")

@@ -1,9 +1,7 @@
-"""Slices, gathers, scatters, sorting and selection by position.
+"""Slices, sorting and selection by position.
 
-Semantics: coremltools ``mil/ops/defs/iOS15/tensor_transformation.py`` (slices) and
-``scatter_gather.py``, with iOS16 (``batch_dims``), iOS17 (``validate_indices``) and iOS18
-(``slice_update``). Negative indices count from the end in every opset: up to iOS16 that is the
-rule, later they are undefined but memory safe.
+Semantics: coremltools ``mil/ops/defs/iOS15/tensor_transformation.py``, with iOS18
+(``slice_update``).
 """
 
 from __future__ import annotations
@@ -14,6 +12,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset15 as ops
 
+from executorch_coreml.engine.kernels.in_range import from_front
 from executorch_coreml.engine.kernels.operand import (
     Array,
     Operand,
@@ -29,12 +28,9 @@ from executorch_coreml.engine.kernels.operand import (
     scalar,
     shape,
     shape_node,
-    text,
 )
-from executorch_coreml.engine.kernels.operand import gather as gather_batched
 from executorch_coreml.engine.kernels.shape import extent_of
 from executorch_coreml.engine.kernels.table import Family
-from executorch_coreml.errors import ProgramError
 from executorch_coreml.mil.types import TensorType
 
 kernels = Family()
@@ -132,17 +128,11 @@ def _take(vector: Operand, places: list[int]) -> ov.Output:
 @kernels("slice_by_size", exact=True)
 def slice_by_size(x: Operand, begin: Operand, size: Operand) -> ov.Node:
     """A size of -1 takes everything behind ``begin``."""
-    start = _from_front(cast(begin, ov.Type.i64), shape_node(x))
+    start = from_front(cast(begin, ov.Type.i64), shape_node(x))
     length = cast(size, ov.Type.i64)
     rest = ops.less(length, i64(0))
     stop = ops.select(rest, i64(_FAR), ops.add(start, length))
     return ops.slice(node(x), start, stop, i64([1] * rank(x)))
-
-
-def _from_front(indices: ov.Output, extents: ov.Output | ov.Node) -> ov.Output:
-    """Negative indices counted from the end, as indices from the front."""
-    wrapped = ops.add(indices, extents)
-    return ops.select(ops.less(indices, like(0, indices)), wrapped, indices).output(0)
 
 
 @kernels("slice_update", since=8, exact=True)
@@ -172,11 +162,11 @@ def _places(x: Operand, at: _Slice, axis: int, count: ov.Output) -> ov.Output:
     """The positions along ``axis`` that the slice covers: rank 1, ``count`` of them."""
     start = ops.squeeze(_take(at.start, [axis]), i64([0])).output(0)
     extent = extent_of(x, axis)
-    first = ops.minimum(
-        ops.maximum(_from_front(start, extent), i64(0)), ops.subtract(extent, i64(1))
-    )
-    step = int(at.step[axis])
-    return ops.add(first, ops.multiply(_count(count), i64(step))).output(0)
+    last = ops.subtract(extent, i64(1))
+    first = ops.minimum(ops.maximum(from_front(start, extent), i64(0)), last)
+    places = ops.add(first, ops.multiply(_count(count), i64(int(at.step[axis]))))
+    # An update that is longer than the slice, which only a run can tell, stays inside.
+    return ops.minimum(ops.maximum(places, i64(0)), last).output(0)
 
 
 def _count(stop: ov.Output) -> ov.Node:
@@ -194,150 +184,6 @@ def _grid_update(x: ov.Output, new: ov.Output, places: dict[int, ov.Output]) -> 
         wide = ops.unsqueeze(along, i64(others)) if others else along
         columns.append(ops.unsqueeze(ops.broadcast(wide, grid), i64([-1])))
     return ops.scatter_nd_update(x, ops.concat(columns, -1), new).output(0)
-
-
-def _checked(
-    indices: Operand, extents: tuple[int | None, ...], validate: Operand | bool
-) -> ov.Output:
-    """``indices`` as a node. Constant ones are checked when the program asks for validation;
-    computed ones are not: what they read when out of range is undefined in Core ML too."""
-    if scalar(validate, "validate_indices") and is_known(indices) and None not in extents:
-        array = np.asarray(indices)
-        bounds = np.array(extents)
-        if ((array < 0) | (array >= bounds)).any():
-            raise ProgramError(f"indices out of range: not all are in [0, {bounds.tolist()})")
-    value = node(indices)
-    return value if value.get_element_type() == ov.Type.i64 else cast(value, ov.Type.i32)
-
-
-@kernels("gather", exact=True)
-def gather(
-    x: Operand,
-    indices: Operand,
-    axis: Operand | int = 0,
-    batch_dims: Operand | int = 0,
-    validate_indices: Operand | bool = False,
-) -> ov.Node:
-    at = axis_of(axis, rank(x))
-    checked = _checked(indices, (shape(x)[at],), validate_indices)
-    return gather_batched(node(x), checked, at, int(scalar(batch_dims, "batch_dims")))
-
-
-@kernels("gather_along_axis", exact=True)
-def gather_along_axis(
-    x: Operand,
-    indices: Operand,
-    axis: Operand | int = 0,
-    validate_indices: Operand | bool = False,
-) -> ov.Node:
-    at, value = axis_of(axis, rank(x)), node(x)
-    checked = _checked(indices, (shape(x)[at],), validate_indices)
-    if value.get_node().get_type_name() == "Slice":
-        # OpenVINO 2026.4 drops a Slice in front of GatherElements, then finds that the shapes
-        # differ (EliminateSliceBeforeGatherElements). An op that changes nothing keeps them apart.
-        value = ops.minimum(value, value).output(0)
-    return ops.gather_elements(value, checked, at)
-
-
-@kernels("gather_nd", exact=True)
-def gather_nd(
-    x: Operand,
-    indices: Operand,
-    batch_dims: Operand | int = 0,
-    validate_indices: Operand | bool = False,
-) -> ov.Node:
-    skipped, depth = int(scalar(batch_dims, "batch_dims")), shape(indices)[-1]
-    if depth is None:
-        raise ProgramError("gather_nd needs indices whose last extent is known")
-    checked = _checked(indices, shape(x)[skipped : skipped + depth], validate_indices)
-    return ops.gather_nd(node(x), checked, skipped)
-
-
-# MIL mode -> reduction of OpenVINO's scatters. "sub" and "div" are made of "sum" and "prod".
-_REDUCTIONS = {
-    "update": "none",
-    "add": "sum",
-    "sub": "sum",
-    "mul": "prod",
-    "div": "prod",
-    "max": "max",
-    "min": "min",
-}
-
-
-def _mode(mode: str) -> str:
-    chosen = text(mode, "mode")
-    if chosen not in _REDUCTIONS:
-        raise ProgramError(f"unknown scatter mode {chosen!r}")
-    return chosen
-
-
-def _along_axis(
-    data: ov.Output, indices: ov.Output, updates: ov.Output, axis: int, mode: str
-) -> ov.Output:
-    reduction = _REDUCTIONS[mode]
-    if mode == "sub":
-        updates = ops.subtract(like(0, updates), updates).output(0)
-    if mode == "div":
-        ones = ops.broadcast(like(1, data), shape_node(data)).output(0)
-        divisor = ops.scatter_elements_update(ones, indices, updates, i64(axis), "prod")
-        return ops.divide(data, divisor).output(0)
-    return ops.scatter_elements_update(data, indices, updates, i64(axis), reduction).output(0)
-
-
-@kernels("scatter_along_axis")
-def scatter_along_axis(
-    data: Operand,
-    indices: Operand,
-    updates: Operand,
-    axis: Operand | int = 0,
-    mode: str = "add",
-    validate_indices: Operand | bool = False,
-) -> ov.Output:
-    at = axis_of(axis, rank(data))
-    checked = _checked(indices, (shape(data)[at],), validate_indices)
-    return _along_axis(node(data), checked, node(updates), at, _mode(mode))
-
-
-@kernels("scatter")
-def scatter(
-    data: Operand,
-    indices: Operand,
-    updates: Operand,
-    axis: Operand | int = 0,
-    mode: str = "add",
-    validate_indices: Operand | bool = False,
-) -> ov.Output:
-    """``indices`` has rank 1: whole slices along ``axis`` are combined."""
-    at, chosen = axis_of(axis, rank(data)), _mode(mode)
-    checked = _checked(indices, (shape(data)[at],), validate_indices)
-    value, new = node(data), node(updates)
-    if chosen == "update":
-        positive = _from_front(checked, cast(extent_of(data, at), checked.get_element_type()))
-        return ops.scatter_update(value, positive, new, i64(at)).output(0)
-    others = [axis for axis in range(rank(data)) if axis != at]
-    column = ops.unsqueeze(checked, i64(others)) if others else checked
-    return _along_axis(value, ops.broadcast(column, shape_node(new)).output(0), new, at, chosen)
-
-
-@kernels("scatter_nd")
-def scatter_nd(
-    data: Operand,
-    indices: Operand,
-    updates: Operand,
-    mode: str = "add",
-    validate_indices: Operand | bool = False,
-) -> ov.Output:
-    depth, chosen = shape(indices)[-1], _mode(mode)
-    if depth is None:
-        raise ProgramError("scatter_nd needs indices whose last extent is known")
-    checked = _checked(indices, shape(data)[:depth], validate_indices)
-    value, new = node(data), node(updates)
-    if chosen == "div":
-        ones = ops.broadcast(like(1, value), shape_node(value))
-        return ops.divide(value, ops.scatter_nd_update(ones, checked, new, "prod")).output(0)
-    reduction = "sub" if chosen == "sub" else _REDUCTIONS[chosen]
-    return ops.scatter_nd_update(value, checked, new, reduction).output(0)
 
 
 @kernels("topk", exact=True)

@@ -18,7 +18,7 @@ from openvino import opset15 as ops
 from openvino.passes import ConstantFolding, Manager
 
 from executorch_coreml.errors import ProgramError
-from executorch_coreml.mil.types import TensorType
+from executorch_coreml.mil.types import TensorType, UnrankedType
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 Operand: TypeAlias = "np.ndarray[Any, Any] | ov.Output"
@@ -329,3 +329,22 @@ def shape_node(x: Operand) -> ov.Output:
 def output_type(out: tuple[TensorType, ...], index: int = 0) -> ov.Type:
     """The element type inside a graph of a declared output."""
     return ELEMENT_TYPES[out[index].dtype]
+
+
+def require_extents(made: Sequence[int], out: tuple[TensorType | UnrankedType, ...]) -> None:
+    """For what is made at load, in the size that constants say.
+
+    Args:
+        made: The last extents of the first output.
+
+    Raises:
+        ProgramError: The program declares others.
+    """
+    (kind, *_) = out
+    if isinstance(kind, UnrankedType):
+        return
+    last = kind.shape[len(kind.shape) - len(made) :]
+    if len(last) != len(made) or any(
+        want not in (None, got) for want, got in zip(last, made, strict=True)
+    ):
+        raise ProgramError(f"makes {list(made)}, and declares {kind}")

@@ -164,6 +164,8 @@ def constexpr_lut_to_dense(
     if shape is None:
         return _look_up(keys, table, vector_axis)
     extents, bits = integers(shape, "shape"), table.size.bit_length() - 1
+    if table.size != 1 << bits or not 1 <= bits <= 8:
+        raise ProgramError(f"lut has {table.size} entries, which is no power of 2 up to 256")
     _needs(keys, bits, math.prod(extents), "indices")
     return table.reshape(-1)[unpack(keys, bits, math.prod(extents))].reshape(extents)
 

@@ -20,6 +20,7 @@ from executorch_coreml.engine.kernels.operand import (
     i64,
     node,
     rank,
+    require_extents,
     scalar,
     shape,
     text,
@@ -27,6 +28,7 @@ from executorch_coreml.engine.kernels.operand import (
 from executorch_coreml.engine.kernels.resize import grid, linear_along, sampling
 from executorch_coreml.engine.kernels.table import Family
 from executorch_coreml.errors import ProgramError
+from executorch_coreml.mil.types import TensorType
 
 kernels = Family()
 
@@ -303,6 +305,7 @@ def resample(
 def affine(
     x: Operand,
     transform_matrix: Operand,
+    out: tuple[TensorType, ...],
     output_height: Operand,
     output_width: Operand,
     sampling_mode: Operand | str,
@@ -316,6 +319,7 @@ def affine(
     if how.coordinates != "normalized_minus_one_to_one":
         raise ProgramError("affine takes normalized_minus_one_to_one coordinates only")
     size = int(scalar(output_height, "output_height")), int(scalar(output_width, "output_width"))
+    require_extents(size, out)
     rows, columns = (_centres(extent, how.align_corners) for extent in size)
     plane = np.stack([*np.meshgrid(columns, rows), np.ones(size)], axis=-1).reshape(1, -1, 3)
     matrices = ops.reshape(cast(transform_matrix, ov.Type.f32), i64([-1, 2, 3]), False)

@@ -26,6 +26,7 @@ from executorch_coreml.engine.kernels.operand import (
     node,
     output_type,
     rank,
+    require_extents,
     scalar,
     shape,
     shape_node,
@@ -33,7 +34,7 @@ from executorch_coreml.engine.kernels.operand import (
 )
 from executorch_coreml.engine.kernels.table import Family
 from executorch_coreml.errors import ProgramError
-from executorch_coreml.mil.types import TensorType
+from executorch_coreml.mil.types import TensorType, UnrankedType
 
 kernels = Family()
 
@@ -75,7 +76,9 @@ def expand_dims(x: Operand, axes: Operand) -> ov.Node:
 
 
 @kernels("squeeze", exact=True)
-def squeeze(x: Operand, out: tuple[TensorType, ...], axes: Operand | None = None) -> ov.Output:
+def squeeze(
+    x: Operand, out: tuple[TensorType | UnrankedType, ...], axes: Operand | None = None
+) -> ov.Output:
     """Removes extents of 1; axes that are known to be longer stay, as in PyTorch."""
     extents = shape(x)
     if axes is None:
@@ -83,7 +86,8 @@ def squeeze(x: Operand, out: tuple[TensorType, ...], axes: Operand | None = None
     else:
         asked = sorted({axis_of(axis, rank(x), "axes") for axis in integers(axes, "axes")})
         removed = [axis for axis in asked if extents[axis] in (1, None)]
-    if rank(x) - len(removed) != len(out[0].shape):
+    left = rank(x) - len(removed)
+    if isinstance(out[0], TensorType) and left != len(out[0].shape):
         raise ProgramError(f"cannot squeeze a value of shape {extents} to {out[0]}")
     return ops.squeeze(node(x), i64(removed)).output(0) if removed else node(x)
 
@@ -144,6 +148,7 @@ def stack(values: Operand | tuple[Operand, ...], axis: Operand | int) -> ov.Node
 def split(
     x: Operand,
     axis: Operand,
+    out: tuple[TensorType, ...],
     num_splits: Operand | None = None,
     split_sizes: Operand | None = None,
 ) -> tuple[ov.Output, ...]:
@@ -151,7 +156,10 @@ def split(
     if split_sizes is not None:
         pieces = ops.variadic_split(node(x), i64(at), i64(integers(split_sizes, "split_sizes")))
     elif num_splits is not None:
-        pieces = ops.split(node(x), i64(at), int(scalar(num_splits, "num_splits")))
+        count = int(scalar(num_splits, "num_splits"))
+        if count != len(out):  # as many are made, before anything else is looked at
+            raise ProgramError(f"num_splits is {count}, with {len(out)} outputs")
+        pieces = ops.split(node(x), i64(at), count)
     else:
         raise ProgramError("split needs num_splits or split_sizes")
     return tuple(pieces.outputs())
@@ -240,7 +248,7 @@ def sliding_windows(x: Operand, axis: Operand, size: Operand, stride: Operand | 
     at, window = axis_of(axis, rank(x)), int(scalar(size, "size"))
     last = ops.subtract(extent_of(x, at), i64(window - 1)).output(0)
     starts = up_to(last, int(scalar(stride, "stride")))
-    indices = ops.add(ops.unsqueeze(starts, i64([1])), i64(list(range(window))))
+    indices = ops.add(ops.unsqueeze(starts, i64([1])), up_to(i64(window)))
     return ops.gather(node(x), indices, i64(at))
 
 
@@ -290,8 +298,9 @@ def _filled(value: ov.Output, extents: ov.Output) -> ov.Node:
 def range_1d(start: Operand, end: Operand, step: Operand, out: tuple[TensorType, ...]) -> ov.Output:
     """Integers are exact; floats are ``start + i * step`` in float32."""
     if all(is_known(bound) for bound in (start, end, step)) and not is_float(start):
-        bounds = (int(scalar(bound, "range_1d")) for bound in (start, end, step))
-        return node(np.arange(*bounds, dtype=np.int32))
+        numbers = range(*(int(scalar(bound, "range_1d")) for bound in (start, end, step)))
+        require_extents([len(numbers)], out)
+        return node(np.arange(numbers.start, numbers.stop, numbers.step, dtype=np.int32))
     return ops.range(node(start), node(end), node(step), output_type(out).get_type_name()).output(0)
 
 

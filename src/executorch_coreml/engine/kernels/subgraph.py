@@ -18,7 +18,7 @@ from executorch_coreml.engine.kernels.operand import (
     node,
 )
 from executorch_coreml.errors import ProgramError
-from executorch_coreml.mil.types import ListType, TensorType, Type, Value
+from executorch_coreml.mil.types import ListType, TensorType, Type, UnrankedType, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +124,23 @@ def tensor_of(declared: Type, grows: bool = False) -> tuple[TensorType, tuple[in
     """
     if isinstance(declared, TensorType) and declared.dtype in ELEMENT_TYPES:
         return declared, declared.shape
-    if isinstance(declared, ListType) and isinstance(declared.element, TensorType):
+    element = declared.element if isinstance(declared, ListType) else None
+    if isinstance(element, TensorType) and element.dtype in ELEMENT_TYPES:
+        assert isinstance(declared, ListType)
         length = None if grows else declared.length
-        return declared.element, (length, *declared.element.shape)
+        return element, (length, *element.shape)
     raise ProgramError(f"a {declared} cannot enter or leave a nested block")
+
+
+def dtype_of(declared: Type) -> str:
+    """The MIL dtype of the tensor that carries a value of a type, whose rank may be unknown.
+
+    Raises:
+        ProgramError: As :func:`tensor_of`.
+    """
+    if isinstance(declared, UnrankedType) and declared.dtype in ELEMENT_TYPES:
+        return declared.dtype
+    return tensor_of(declared)[0].dtype
 
 
 def is_growing(operand: object) -> bool:
@@ -141,6 +154,5 @@ def carried(operand: Any) -> ov.Output:
 
 def wrapped(declared: Type, value: ov.Output, grows: bool) -> Bound:
     """What :func:`carried` undoes. In a faithful graph a value declared fp16 is an fp16 number."""
-    kind, _ = tensor_of(declared)
     operand = ListValue(value, grows) if isinstance(declared, ListType) else value
-    return Bound(operand, kind.dtype not in ("fp32", "fp64"))
+    return Bound(operand, dtype_of(declared) not in ("fp32", "fp64"))

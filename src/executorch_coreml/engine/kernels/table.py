@@ -13,9 +13,10 @@ the Python default of its parameter. fp16 values are float32 everywhere inside a
 fp16 is added by :mod:`executorch_coreml.engine.precision` behind the kernel, according to the
 declared output type, unless the row says ``exact``.
 
-Two extra parameter names are filled by the engine, not by the program: ``out`` receives the tuple
-of declared output types (:class:`~executorch_coreml.mil.types.TensorType`), and ``opset`` the
-function's opset number (5 for ``CoreML5``).
+Some parameter names are filled by the engine, not by the program: ``out`` receives the tuple
+of declared output types (:class:`~executorch_coreml.mil.types.TensorType`), ``opset`` the
+function's opset number (5 for ``CoreML5``), ``blocks`` those of control flow, and ``violations``
+what takes an error that only a run can find (:mod:`.violations`).
 """
 
 from __future__ import annotations
