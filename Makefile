@@ -3,14 +3,17 @@
 # make lint   ruff and mypy
 # make bench  side-by-side measurements, minutes
 # make fuzz   random calls of every op against eager PyTorch, MINUTES=20
+# make mutate damaged models through every public door, COUNT=20000, minutes
 # make suite  ExecuTorch's own operator suite in our flows, minutes; writes docs/suite.md
 # make conformance  coremltools' own tests with our engine, hours; writes docs/conformance.md
-.PHONY: demo test lint bench fuzz suite conformance clean
+.PHONY: demo test lint bench fuzz mutate suite conformance clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
 VENV ?= .venv
 MINUTES ?= 20
+COUNT ?= 20000
+FIRST ?= 0
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -33,6 +36,9 @@ bench: $(READY)
 
 fuzz: $(READY)
 	PYTHONPATH=tests $(PY) -m fuzz --minutes $(MINUTES)
+
+mutate: $(READY)
+	PYTHONPATH=tests $(PY) -m mutations --count $(COUNT) --first $(FIRST)
 
 # No configuration of ours: the suite is another project's, whose conftest knows the flows.
 suite: $(READY)

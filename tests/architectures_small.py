@@ -277,11 +277,16 @@ def calibrate(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         model(*(x if x.dtype == torch.int64 else torch.randn(4, *x.shape[1:]) for x in inputs))
 
 
-@torch.no_grad()
 def build(name: str) -> Built:
     """(model in eval mode, example inputs), the same in every process."""
+    return prepared(MODELS[name])
+
+
+@torch.no_grad()
+def prepared(make: Callable[[], Built]) -> Built:
+    """As :func:`build`, of a model that is not in :data:`MODELS`."""
     torch.manual_seed(0)
-    model, inputs = MODELS[name]()
+    model, inputs = make()
     model.eval()
     spread(model)
     calibrate(model, inputs)
