@@ -40,6 +40,9 @@ from executorch_coreml.mil.types import (
     Value,
 )
 
+# What float32 stands for inside a graph, as inputs and outputs have it.
+_AT_THE_BORDER = {"fp16": ov.Type.f16, "fp64": ov.Type.f64}
+
 
 @dataclass(frozen=True, slots=True)
 class CompiledFunction:
@@ -180,7 +183,7 @@ class _Graph:
                 location=f"function {self.function.name}",
             )
         inside = ELEMENT_TYPES[tensor.dtype]
-        fed = ov.Type.f16 if tensor.dtype == "fp16" and not is_state else inside
+        fed = inside if is_state else _AT_THE_BORDER.get(tensor.dtype, inside)
         shape = self.shapes.get(value.name, tensor.shape)
         extents = [-1 if extent is None else extent for extent in shape]
         parameter = ops.parameter(extents, fed, name=value.name)
@@ -204,8 +207,8 @@ class _Graph:
     def _border(self, value: Value) -> ov.Output:
         """An output as it leaves the graph: in its declared dtype."""
         leaving = node(self.body.values[value.name].operand)
-        if isinstance(value.type, TensorType) and value.type.dtype == "fp16":
-            leaving = cast(leaving, ov.Type.f16)
+        if isinstance(value.type, TensorType) and value.type.dtype in _AT_THE_BORDER:
+            leaving = cast(leaving, _AT_THE_BORDER[value.type.dtype])
         return leaving
 
 

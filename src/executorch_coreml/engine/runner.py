@@ -62,16 +62,16 @@ class Runner:
         compiled = self._compiled
         made = [None if memory is None else memory.empty() for memory in self._results]
         with self._request() as request:
-            for slot, array in enumerate(fed):
-                request.set_input_tensor(slot, _tensor_over(array))
-            for i, (current, _) in enumerate(states):
-                request.set_input_tensor(len(fed) + i, _tensor_over(current))
-            for slot, target in enumerate(made):
-                if target is not None:
-                    request.set_output_tensor(slot, _tensor_over(target))
-            for i, state in enumerate(compiled.written):
-                request.set_output_tensor(len(made) + i, _tensor_over(states[state][1]))
             try:
+                for slot, array in enumerate(fed):
+                    request.set_input_tensor(slot, _tensor_over(array))
+                for i, (current, _) in enumerate(states):
+                    request.set_input_tensor(len(fed) + i, _tensor_over(current))
+                for slot, target in enumerate(made):
+                    if target is not None:
+                        request.set_output_tensor(slot, _tensor_over(target))
+                for i, state in enumerate(compiled.written):
+                    request.set_output_tensor(len(made) + i, _tensor_over(states[state][1]))
                 request.infer(share_outputs=True)
             except (RuntimeError, MemoryError) as error:
                 said = str(error).strip() or type(error).__name__

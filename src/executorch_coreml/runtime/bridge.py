@@ -94,8 +94,8 @@ def execute(loaded: LoadedModel, args: tuple[memoryview, ...], context: Executio
     num_inputs = len(model.inputs)
     if len(args) != num_inputs + len(model.outputs):
         raise ProgramError(
-            f"the program passes {len(args)} tensors to a model with {num_inputs} inputs and "
-            f"{len(model.outputs)} outputs"
+            f"{model.bundle.source}: the program passes {len(args)} tensors to a model with "
+            f"{num_inputs} inputs and {len(model.outputs)} outputs"
         )
     results = model.run([_input(view) for view in args[:num_inputs]], loaded.state)
     for index, (result, view) in enumerate(zip(results, args[num_inputs:], strict=True)):
