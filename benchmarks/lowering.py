@@ -29,7 +29,7 @@ BACKENDS = {"ours": "executorch_coreml", "existing": "executorch.backends.apple.
 
 
 NAMES = [*(name for name in MODELS if "Llama" not in name), *LARGE_MODELS]
-ROUNDS = 2
+ROUNDS = 3
 
 
 class Timed:
