@@ -5,6 +5,7 @@ What ``make mutate`` found comes here, one by one.
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 
 from executorch_coreml import Model
-from executorch_coreml.errors import ProgramError, RunError
+from executorch_coreml.engine.state import State
+from executorch_coreml.errors import PayloadError, ProgramError, RunError
+from executorch_coreml.mil.types import StateType, TensorType, Value
 
 X = "tensor<fp32, [2, 3]> x"
 I = 'tensor<int32, [2]> i = const()[name = string("i"), val = tensor<int32, [2]>([0, 1])];'  # noqa: E741
@@ -106,9 +109,15 @@ def test_an_output_that_memory_cannot_hold(tmp_path: Path) -> None:
         model.run([np.int32([1])])
 
 
-def test_a_state_that_memory_cannot_hold(tmp_path: Path) -> None:
-    kind = f"tensor<fp16, [{2**46}]>"
-    body = f"{kind} r = read_state(input = s); tensor<fp32, [2, 3]> y = relu(x = x);"
-    model = load(body, tmp_path, f"{X}, state<{kind}> s")
-    with pytest.raises(RunError, match="state s needs"):
-        model.make_state()
+def test_a_state_that_memory_cannot_hold() -> None:
+    value = Value("s", StateType(TensorType("fp16", (2**46,))))
+    with pytest.raises(RunError, match=f"state s needs {2**48} bytes of memory"):
+        State([value])
+
+
+@pytest.mark.parametrize("name", ["a\ud800", "a\0"])
+def test_names_that_no_file_can_have(name: str, tmp_path: Path) -> None:
+    manifest = {"itemInfoEntries": {"a": {"path": name}}, "rootModelIdentifier": "a"}
+    (tmp_path / "Manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(PayloadError, match="is no name of a file"):
+        Model(tmp_path)

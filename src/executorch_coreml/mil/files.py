@@ -30,6 +30,8 @@ def map_file(path: Path) -> memoryview:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except OSError as error:
         raise PayloadError(f"{path}: {error.strerror}") from error
+    except ValueError as error:  # a NUL, or half of a character, in the name
+        raise PayloadError(f"{str(path)!r} is no name of a file: {error}") from error
 
 
 def inside(name: Any, source: str) -> str:
