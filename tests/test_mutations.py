@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -65,11 +66,12 @@ def test_what_is_wrong_is_found(
         "import mutations.doors as doors\n"
         f"faults = { ({seed: code for seed, (code, _) in FAULTS.items()})!r}\n"
         "def inspect(path, before=doors.inspect):\n"
-        "    seed = int(pathlib.Path(sys.argv[2]).read_text().split()[0])\n"
+        "    current = pathlib.Path(sys.argv[2])\n"
+        "    seed = int(current.read_text().split()[0]) if current.exists() else None\n"
         "    exec(faults[seed]) if seed in faults else before(path)\n"
         "doors.inspect = inspect\n"
     )
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).parent}")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{Path(__file__).parent}")
     plan = Plan(extract=0, model=0, run=0, delegate=0, seconds=1)
     tally = search(samples, 0, 8, plan)
     found = {finding["seed"]: finding for finding in tally.findings}

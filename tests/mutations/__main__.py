@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,8 @@ def search(samples: Path, first: int, count: int, plan: Plan, talk: bool = False
                 tally.add(each)
             seed += many
             if code:
+                if not current.exists():
+                    raise RuntimeError(f"the process opened no mutant: {noise[-2000:]}")
                 died, _, door = current.read_text().strip().partition(" ")
                 what = f"the process ended with {code}: {noise[-600:]}"
                 tally.findings.append({"seed": int(died), "door": door, "what": what})
@@ -54,7 +57,9 @@ def _process(
     """What one process told of each mutant, its exit code, and what it complained of."""
     command = [sys.executable, "-m", "mutations.work", str(samples), str(current)]
     command += [str(first), str(count), json.dumps(vars(plan))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    paths = (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", ""))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     return [json.loads(line) for line in done.stdout.splitlines()], done.returncode, done.stderr
 
 
