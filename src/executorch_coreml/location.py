@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 # Frames below these folders are libraries the model calls, not the user's own lines.
 _LIBRARY = re.compile(r"[/\\](torch|executorch|torchao)[/\\]")
+_FOLDER = re.compile(r".*[/\\]")
 # Ops that a quantizer puts between layers. They have no place of their own.
 _INSERTED = ("quantized_decomposed.", "torchao.", "quant.")
 
@@ -32,6 +33,12 @@ class Location:
     file: str | None
     line: int | None
     module: str
+
+    @property
+    def portable(self) -> Location:
+        """With the file's name alone: the rest of a path is the machine's, not the model's, and
+        would make equal models differ."""
+        return self if self.file is None else replace(self, file=_FOLDER.sub("", self.file))
 
     def __str__(self) -> str:
         text = f"{self.op} (node {self.node})"

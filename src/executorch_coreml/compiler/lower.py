@@ -26,7 +26,7 @@ from torch.fx import Node
 
 from executorch_coreml.compiler.graph import DelegatedGraph, delegated_graph
 from executorch_coreml.compiler.keep_fp32 import kept
-from executorch_coreml.compiler.notes import hand_back
+from executorch_coreml.compiler.notes import hand_back, left_outside
 from executorch_coreml.compiler.passes import run_passes
 from executorch_coreml.compiler.pool import Pool
 from executorch_coreml.compiler.positions import positions
@@ -58,6 +58,7 @@ class Lowered:
         target: The deployment target its opset belongs to.
         origins: Name of a MIL op's output -> the fx node it was emitted for.
         notes: Precision decisions per node.
+        outside: Why other nodes stayed outside -> those nodes; with the first delegate only.
         needs: What asks for a newer target than the lowest.
         states: Names of the states.
         enumerated: Input -> the only shapes it may have.
@@ -67,6 +68,7 @@ class Lowered:
     target: Target
     origins: Mapping[str, Node]
     notes: Mapping[Node, list[str]]
+    outside: Mapping[str, tuple[str, ...]]
     needs: tuple[Need, ...]
     states: tuple[str, ...]
     enumerated: Mapping[str, Shapes]
@@ -133,6 +135,7 @@ def lower(program: ExportedProgram, options: CompileOptions, pool: Pool | None =
         target=target,
         origins=emit.origins,
         notes=emit.notes,
+        outside=left_outside(program.graph.nodes),
         needs=tuple(found),
         states=tuple(node.name for node in graph.states),
         enumerated=shapes,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,8 @@ from executorch_coreml.compiler import payload
 from executorch_coreml.compiler.apple import compile_package
 from executorch_coreml.compiler.lower import Lowered
 from executorch_coreml.compiler.mil_passes import check_pass_names, run_passes
-from executorch_coreml.compiler.payload import MINIMUM_OS_REASON
+from executorch_coreml.compiler.notes import by_reason
+from executorch_coreml.compiler.payload import COMPILER_VERSION, MINIMUM_OS_REASON
 from executorch_coreml.compiler.pool import Pool
 from executorch_coreml.compiler.quiet import quiet_coremltools
 from executorch_coreml.compiler.shapes import tie
@@ -80,6 +80,8 @@ class Package:
         debug: The ops that come from a graph node, in program order.
         facts: What a reader may want to know and a device need not.
         precision: Why fp16 was not used, or not as it is -> the nodes, with the user's lines.
+        outside: Why the program's other nodes stayed outside of all delegates -> those nodes; with
+            a method's first delegate only.
         methods: The border per ExecuTorch method, for a model that several methods share.
         compiled: Whether to store what Apple's compiler makes of the package.
     """
@@ -90,6 +92,7 @@ class Package:
     debug: tuple[DebugOp, ...]
     facts: Mapping[str, str]
     precision: Mapping[str, tuple[str, ...]]
+    outside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     methods: Mapping[str, Border] = field(default_factory=dict)
     compiled: bool = False
 
@@ -150,7 +153,11 @@ class Package:
     def _debug_info(self) -> dict[str, Any]:
         path = [{"Type": "Program"}, {"Type": "Function", "Name": "main"}, {"Type": "Block"}]
         handled = [op for op in self.debug if op.handles]
-        return {
+        # Ours; the delegate looks up the keys below by name and ignores others.
+        ours: dict[str, Mapping[str, tuple[str, ...]]] = {payload.PRECISION_NOTES: self.precision}
+        if self.outside:
+            ours[payload.OUTSIDE] = self.outside
+        return ours | {
             "versionInfo": dict(self.facts),
             "debugSymbolToOperationPath": {
                 op.symbol: [
@@ -160,8 +167,6 @@ class Package:
                 for op in handled
             },
             "debugSymbolToHandles": {op.symbol: list(op.handles) for op in handled},
-            # Ours; the delegate looks up the keys above by name and ignores others.
-            payload.PRECISION_NOTES: {why: list(nodes) for why, nodes in self.precision.items()},
         }
 
 
@@ -181,6 +186,7 @@ def build(lowered: Lowered, options: CompileOptions) -> Package:
         debug=tuple(_debug_ops(spec, lowered)),
         facts=_facts(lowered.needs, lowered.target),
         precision=_precision([lowered]),
+        outside=_outside([lowered]),
         compiled=options.model_type is ModelType.COMPILED_MODEL,
     )
 
@@ -223,6 +229,7 @@ def build_functions(
         debug=(),  # a symbol may mean another op in each function
         facts=_facts(needs, target),
         precision=_precision(functions.values()),
+        outside=_outside(functions.values()),
         methods=borders,
         compiled=options.model_type is ModelType.COMPILED_MODEL,
     )
@@ -298,7 +305,7 @@ def _border(description: Any) -> Border:
 
 def _facts(needs: Sequence[Need], target: Target) -> dict[str, str]:
     return {
-        "executorch_coreml": __version__,
+        COMPILER_VERSION: __version__,
         MINIMUM_OS_REASON: "; ".join(deciding(needs, target)),
     }
 
@@ -317,15 +324,21 @@ def _debug_ops(spec: Any, lowered: Lowered) -> list[DebugOp]:
 
 
 def _precision(programs: Iterable[Lowered]) -> dict[str, tuple[str, ...]]:
-    """The notes by reason. Of paths only the file's name: the rest is the machine's, not the
-    model's, and would make equal models differ."""
+    """The notes by reason."""
+    return by_reason(
+        (reason, locate(node))
+        for lowered in programs
+        for node, reasons in lowered.notes.items()
+        for reason in reasons
+    )
+
+
+def _outside(programs: Iterable[Lowered]) -> dict[str, tuple[str, ...]]:
+    """What was left outside of all of them, by reason."""
     found: dict[str, dict[str, None]] = {}
-    for node, reasons in (noted for lowered in programs for noted in lowered.notes.items()):
-        location = locate(node)
-        if location.file is not None:
-            location = replace(location, file=Path(location.file).name)
-        for reason in reasons:
-            found.setdefault(reason, {})[str(location)] = None
+    for lowered in programs:
+        for reason, places in lowered.outside.items():
+            found.setdefault(reason, {}).update(dict.fromkeys(places))
     return {reason: tuple(places) for reason, places in found.items()}
 
 

@@ -36,9 +36,13 @@ REFERENCE_MAGIC = b"CMJR"
 PRECISION_NOTES = "precisionNotes"
 """Key in ``debug_info.json``: reason -> nodes that were not computed in fp16 as told."""
 
+OUTSIDE = "outside"
+"""Key in ``debug_info.json`` of a method's first delegate: reason -> nodes that stayed outside."""
+
 # A key of "versionInfo" in debug_info.json, which maps text to text and which the delegate keeps
 # but does not read: why the model needs as new an OS as its specification version says.
 MINIMUM_OS_REASON = "minimum_os_reason"
+COMPILER_VERSION = "executorch_coreml"  # another one: the version that compiled the model
 
 _FILE, _DIRECTORY = 0, 1
 

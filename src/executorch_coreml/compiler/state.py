@@ -21,7 +21,6 @@ from executorch_coreml.compiler.graph import DelegatedGraph
 from executorch_coreml.ops.emit import Emit, Var, mil_type
 
 DTYPE = "fp16"  # the only one: coremltools 9.0, backend/mil/load.py
-ALIGNMENT = 32  # of the last extent, in elements: what the Neural Engine takes (coremltools#2631)
 
 _STARTED = "executorch_coreml_started"
 

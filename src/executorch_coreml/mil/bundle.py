@@ -35,13 +35,17 @@ _NamedData: TypeAlias = Callable[[str], Buffer]
 _PACKAGE, _COMPILED = "model.mlpackage", "model.mlmodelc"
 
 
-def read(source: str | os.PathLike[str] | Buffer, *, delegate: int = 0) -> Bundle:
+def read(
+    source: str | os.PathLike[str] | Buffer, *, delegate: int = 0, unpack: bool = True
+) -> Bundle:
     """Read a model.
 
     Args:
         source: The path of a ``.mlpackage``, a ``.mlmodelc``, a ``.mlmodel``, a ``.pte`` or a file
             that holds a delegate payload; or the bytes of a ``.pte`` or a payload.
         delegate: For a ``.pte``, which of its Core ML delegates, counted from 0 over all methods.
+        unpack: As for :class:`~executorch_coreml.mil.weights.WeightFile`: False for who looks at a
+            model and does not run it.
 
     Raises:
         PayloadError: The source does not exist, is none of these, or is damaged.
@@ -49,29 +53,20 @@ def read(source: str | os.PathLike[str] | Buffer, *, delegate: int = 0) -> Bundl
     """
     if not isinstance(source, str | os.PathLike):
         view = _view(source)
-        return _read_buffer(view, f"{len(view)} bytes in memory", delegate)
+        return _read_buffer(view, f"{len(view)} bytes in memory", delegate, unpack)
     path = Path(source)
     if path.suffix == ".mlmodelc" or any((path / name).exists() for name in COMPILED_FILES):
         names = [file.relative_to(path).as_posix() for file in path.rglob("*")]
-        return _bundle(
-            *read_compiled(names, lambda name: map_file(path / name), str(path)), source=str(path)
-        )
+        found = read_compiled(names, lambda name: map_file(path / name), str(path), unpack=unpack)
+        return _bundle(*found, source=str(path))
     if path.is_dir():
-        return _read_package(lambda name: map_file(path / name), str(path))
+        return _read_package(lambda name: map_file(path / name), str(path), unpack)
     if path.suffix == ".mlmodel":
-        return read_model(map_file(path), lambda name: map_file(path.parent / name), str(path))
-    return _read_buffer(map_file(path), str(path), delegate)
-
-
-def list_delegates(source: str | os.PathLike[str]) -> tuple[Delegate, ...]:
-    """All delegates of a ``.pte``, of Core ML and others; none for other kinds of source.
-
-    Raises:
-        PayloadError: The file cannot be read, or is a damaged ``.pte``.
-    """
-    path = Path(source)
-    view = memoryview(b"") if path.is_dir() else map_file(path)
-    return read_pte(view).delegates if is_pte(view) else ()
+        beside = path.parent
+        return read_model(
+            map_file(path), lambda name: map_file(beside / name), str(path), unpack=unpack
+        )
+    return _read_buffer(map_file(path), str(path), delegate, unpack)
 
 
 def read_payload(
@@ -80,6 +75,7 @@ def read_payload(
     method_name: str | None = None,
     *,
     source: str = "delegate payload",
+    unpack: bool = True,
 ) -> Bundle:
     """Read what a Core ML delegate gets at initialisation.
 
@@ -90,6 +86,7 @@ def read_payload(
         method_name: The ExecuTorch method. In a model of several methods it picks the order of
             arguments, and the function where the reference does not.
         source: What to call the payload in messages.
+        unpack: As for :func:`read`.
 
     Raises:
         PayloadError: The payload is damaged, or a reference leads nowhere.
@@ -102,27 +99,33 @@ def read_payload(
         function = reference.function_name or method_name
     files = payload.unpack(view)
     root = _root(files, source)
-    bundle = _read_packed(files, root, source)
+    bundle = _read_packed(files, root, source, unpack)
     metadata = read_object(files[f"{root}/metadata.json"], f"{source}, metadata.json")
     if (debug_info := files.get(f"{root}/debug_info.json")) is not None:
         what = f"{source}, debug_info.json"
         info = read_object(debug_info, what)
-        bundle = replace(bundle, precision=_precision(info, what), facts=_facts(info))
+        bundle = replace(
+            bundle,
+            precision=_places(info, payload.PRECISION_NOTES, what),
+            outside=_places(info, payload.OUTSIDE, what),
+            facts=_facts(info),
+        )
     return _for_delegate(bundle, metadata, function, method_name)
 
 
-def _precision(debug_info: Mapping[str, Any], what: str) -> dict[str, tuple[str, ...]]:
-    notes = debug_info.get(payload.PRECISION_NOTES, {})
+def _places(debug_info: Mapping[str, Any], key: str, what: str) -> dict[str, tuple[str, ...]]:
+    """An entry of ``debug_info.json`` that maps reasons to places in the user's model."""
+    notes = debug_info.get(key, {})
     if not isinstance(notes, dict) or not all(
         isinstance(places, list) for places in notes.values()
     ):
-        raise PayloadError(f"{what}: {payload.PRECISION_NOTES} is no object of lists")
+        raise PayloadError(f"{what}: {key} is no object of lists")
     return {reason: tuple(map(str, places)) for reason, places in notes.items()}
 
 
-def _read_buffer(view: memoryview, source: str, delegate: int) -> Bundle:
+def _read_buffer(view: memoryview, source: str, delegate: int, unpack: bool) -> Bundle:
     if not is_pte(view):
-        return read_payload(view, source=source)
+        return read_payload(view, source=source, unpack=unpack)
     pte = read_pte(view)
     ours = [d for d in pte.delegates if d.id == BACKEND_ID]
     if not 0 <= delegate < len(ours):
@@ -132,7 +135,7 @@ def _read_buffer(view: memoryview, source: str, delegate: int) -> Bundle:
     chosen = ours[delegate]
     name = f"{source}, method {chosen.method!r}, delegate {chosen.index}"
     named_data = pte.named_data.__getitem__
-    return read_payload(chosen.processed, named_data, chosen.method, source=name)
+    return read_payload(chosen.processed, named_data, chosen.method, source=name, unpack=unpack)
 
 
 def _listing(delegates: Iterable[Delegate]) -> str:
@@ -161,7 +164,7 @@ def _root(files: Mapping[str, memoryview], source: str) -> str:
     return str(PurePosixPath(min(found, key=lambda name: name.count("/"))).parent)
 
 
-def _read_packed(files: Mapping[str, memoryview], root: str, source: str) -> Bundle:
+def _read_packed(files: Mapping[str, memoryview], root: str, source: str, unpack: bool) -> Bundle:
     """The package or the compiled model in the directory ``root`` of a payload."""
     compiled = f"{root}/{_COMPILED}/"
     names = [name.removeprefix(compiled) for name in files if name.startswith(compiled)]
@@ -173,8 +176,9 @@ def _read_packed(files: Mapping[str, memoryview], root: str, source: str) -> Bun
         return files[folder + name]
 
     if names:
-        return _bundle(*read_compiled(names, open_file, source), source=source)
-    return _read_package(open_file, source)
+        found = read_compiled(names, open_file, source, unpack=unpack)
+        return _bundle(*found, source=source)
+    return _read_package(open_file, source, unpack)
 
 
 def _for_delegate(
@@ -221,7 +225,7 @@ def _ordered(order: Any, key: str, declared: tuple[str, ...], source: str) -> tu
     return tuple(names)
 
 
-def _read_package(open_file: OpenFile, source: str) -> Bundle:
+def _read_package(open_file: OpenFile, source: str, unpack: bool) -> Bundle:
     """Read a ``.mlpackage``; ``open_file`` takes paths inside it."""
     manifest = read_object(open_file("Manifest.json"), f"{source}, Manifest.json")
     try:
@@ -229,10 +233,15 @@ def _read_package(open_file: OpenFile, source: str) -> Bundle:
     except (KeyError, TypeError) as error:
         raise PayloadError(f"{source}: Manifest.json names no root model: {error!r}") from error
     path = PurePosixPath("Data") / inside(entry, source)
-    return read_model(open_file(str(path)), lambda name: open_file(f"{path.parent}/{name}"), source)
+    beside = path.parent
+    return read_model(
+        open_file(str(path)), lambda name: open_file(f"{beside}/{name}"), source, unpack=unpack
+    )
 
 
-def read_model(data: memoryview, open_file: OpenFile, source: str) -> Bundle:
+def read_model(
+    data: memoryview, open_file: OpenFile, source: str, *, unpack: bool = True
+) -> Bundle:
     """Read the bytes of a ``.mlmodel``; ``open_file`` takes paths beside it.
 
     Raises:
@@ -240,7 +249,7 @@ def read_model(data: memoryview, open_file: OpenFile, source: str) -> Bundle:
         ProgramError: The model is no ML Program, or a malformed one.
     """
     model = _parse(data, source)
-    program = read_program(model.mlProgram, weight_files(open_file, source))
+    program = read_program(model.mlProgram, weight_files(open_file, source, unpack=unpack))
     descriptions, default = read_descriptions(model.description)
     return _bundle(program, descriptions, default, model.specificationVersion, source=source)
 

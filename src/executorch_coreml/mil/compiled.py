@@ -65,13 +65,16 @@ _PLAIN = {
 Compiled = tuple[Program, Mapping[str, Description], str, int]
 
 
-def read_compiled(names: Collection[str], open_file: OpenFile, source: str) -> Compiled:
+def read_compiled(
+    names: Collection[str], open_file: OpenFile, source: str, *, unpack: bool = True
+) -> Compiled:
     """Read a compiled model.
 
     Args:
         names: The files of its directory, by path inside it.
         open_file: Opens one of them.
         source: What to call the model in messages.
+        unpack: As for :class:`~executorch_coreml.mil.weights.WeightFile`.
 
     Returns:
         The program, the border of each function, the function that runs by default, and the
@@ -86,7 +89,8 @@ def read_compiled(names: Collection[str], open_file: OpenFile, source: str) -> C
     if TEXT not in names:
         _require_program(names, metadata, source)
     text = _text(open_file(TEXT), f"{source}, {TEXT}")
-    program = parse(text, weight_files(open_file, source), f"{source}, {TEXT}")
+    weights = weight_files(open_file, source, unpack=unpack)
+    program = parse(text, weights, f"{source}, {TEXT}")
     if not program.functions:
         raise ProgramError(f"{source}: the program has no functions")
     borders = {name: _signature(f) for name, f in program.functions.items()}

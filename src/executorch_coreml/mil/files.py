@@ -67,12 +67,17 @@ def read_object(data: memoryview, what: str) -> dict[str, Any]:
     return value
 
 
-def weight_files(open_file: OpenFile, source: str) -> Callable[[str], WeightFile]:
-    """Opens weight files, each once, by the name that a program calls them."""
+def weight_files(
+    open_file: OpenFile, source: str, *, unpack: bool = True
+) -> Callable[[str], WeightFile]:
+    """Opens weight files, each once, by the name that a program calls them.
+
+    ``unpack``: as for :class:`~executorch_coreml.mil.weights.WeightFile`.
+    """
 
     @lru_cache(None)
     def weights(name: str) -> WeightFile:
         path = inside(name.removeprefix("@model_path/"), source)
-        return WeightFile(open_file(path), f"{source}, {path}")
+        return WeightFile(open_file(path), f"{source}, {path}", unpack=unpack)
 
     return weights

@@ -16,8 +16,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from executorch_coreml.errors import PayloadError
+
+T = TypeVar("T")
 
 _EXTENDED_HEADER = struct.Struct("<4sIQQ")
 _HEADER_AT = 8
@@ -25,6 +28,7 @@ _MAGIC = b"ET12"
 _EXTENDED_MAGIC = b"eh00"
 
 _SEGMENT = 1  # program.fbs, DataLocation; 0 is INLINE
+_KERNEL_CALL, _DELEGATE_CALL = 1, 2  # program.fbs, union InstructionArguments, counted from 1
 
 # program.fbs: table.field -> the field's number, which is its position in the table.
 _FIELDS = {
@@ -33,6 +37,8 @@ _FIELDS = {
     "Program.segments": 4,
     "Program.named_data": 7,
     "ExecutionPlan.name": 0,
+    "ExecutionPlan.chains": 5,
+    "ExecutionPlan.operators": 6,
     "ExecutionPlan.delegates": 7,
     "BackendDelegate.id": 0,
     "BackendDelegate.processed": 1,
@@ -44,6 +50,13 @@ _FIELDS = {
     "CompileSpec.value": 1,
     "DataSegment.offset": 0,
     "DataSegment.size": 1,
+    "Operator.name": 0,
+    "Operator.overload": 1,
+    "Chain.instructions": 2,
+    "Instruction.instr_args_type": 0,
+    "Instruction.instr_args": 1,
+    "KernelCall.op_index": 0,
+    "DelegateCall.delegate_index": 0,
     "NamedData.key": 0,
     "NamedData.segment_index": 1,
 }
@@ -69,11 +82,26 @@ class Delegate:
 
 
 @dataclass(frozen=True, slots=True)
+class Method:
+    """What a method does, in the order in which it does it.
+
+    Attributes:
+        name: The method's name.
+        steps: The index of a delegate of the method that is called, or the op that one of
+            ExecuTorch's kernels computes, as ``"aten.add.out"``.
+    """
+
+    name: str
+    steps: tuple[int | str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Pte:
-    """What a ``.pte`` holds for its backends."""
+    """What a ``.pte`` holds for its backends, and what it calls beside them."""
 
     delegates: tuple[Delegate, ...]
     named_data: Mapping[str, memoryview]
+    methods: tuple[Method, ...] = ()
 
 
 def is_pte(data: memoryview) -> bool:
@@ -82,7 +110,7 @@ def is_pte(data: memoryview) -> bool:
 
 
 def read_pte(data: memoryview) -> Pte:
-    """List the delegates and the named data of a program, method by method.
+    """List the delegates, the calls and the named data of a program, method by method.
 
     Args:
         data: The whole file, one byte per element.
@@ -103,16 +131,14 @@ def read_pte(data: memoryview) -> Pte:
         blob.bytes("BackendDelegateInlineData.data")
         for blob in program.tables("Program.backend_delegate_data")
     ]
-    delegates = tuple(
-        delegate
-        for plan in program.tables("Program.execution_plan")
-        for delegate in _delegates(plan, inline, segments)
-    )
+    plans = list(program.tables("Program.execution_plan"))
+    delegates = tuple(d for plan in plans for d in _delegates(plan, inline, segments))
+    methods = tuple(Method(plan.text("ExecutionPlan.name"), _steps(plan)) for plan in plans)
     named_data = {
         entry.text("NamedData.key"): entry.choose("NamedData.segment_index", segments)
         for entry in program.tables("Program.named_data")
     }
-    return Pte(delegates, named_data)
+    return Pte(delegates, named_data, methods)
 
 
 def _extended_header(data: memoryview) -> tuple[int, int]:
@@ -166,6 +192,33 @@ def _delegates(
                 "BackendDelegateDataReference.index", segments if in_segment else inline
             ),
         )
+
+
+def _steps(plan: _Table) -> tuple[int | str, ...]:
+    ops = [_operator(operator) for operator in plan.tables("ExecutionPlan.operators")]
+    calls = (
+        call
+        for chain in plan.tables("ExecutionPlan.chains")
+        for instruction in chain.tables("Chain.instructions")
+        for call in _call(instruction, ops)
+    )
+    return tuple(calls)
+
+
+def _operator(operator: _Table) -> str:
+    name, overload = operator.text("Operator.name"), operator.text("Operator.overload")
+    return f"{name.replace('::', '.')}.{overload or 'default'}"
+
+
+def _call(instruction: _Table, ops: list[str]) -> Iterator[int | str]:
+    """What the instruction calls; nothing for moves, jumps and frees."""
+    kind = instruction.integer("Instruction.instr_args_type", 1)
+    if kind == _DELEGATE_CALL:
+        arguments = instruction.table("Instruction.instr_args")
+        yield arguments.integer("DelegateCall.delegate_index", 4)
+    elif kind == _KERNEL_CALL:
+        arguments = instruction.table("Instruction.instr_args")
+        yield arguments.choose("KernelCall.op_index", ops)
 
 
 class _Flatbuffer:
@@ -270,7 +323,7 @@ class _Table:
         except UnicodeDecodeError as error:
             raise PayloadError(f"{field} is no UTF-8 text", offset=self.position) from error
 
-    def choose(self, field: str, items: list[memoryview]) -> memoryview:
+    def choose(self, field: str, items: list[T]) -> T:
         """The one of ``items`` whose index the field holds."""
         index = self.integer(field, 4)
         if index >= len(items):

@@ -50,6 +50,10 @@ class TensorType:
         return f"{self.dtype}[{dims}]"
 
 
+STATE_ALIGNMENT = 32
+"""Of a state's last extent, in elements: what the Neural Engine takes (coremltools#2631)."""
+
+
 @dataclass(frozen=True, slots=True)
 class UnrankedType:
     """A tensor of unknown rank: that of an op's output whose shape is a value of the program."""
@@ -212,6 +216,8 @@ class Bundle:
         source: Where it came from, for messages.
         precision: What the compiler noted where it did not compute in fp16 as told: reason ->
             places in the user's model.
+        outside: What of the program was left outside of all delegates, if the compiler recorded it
+            with this one: reason -> places in the user's model.
         facts: What the compiler recorded beside the model: the keys of
             :mod:`executorch_coreml.compiler.payload`.
     """
@@ -224,4 +230,5 @@ class Bundle:
     output_names: Mapping[str, tuple[str, ...]]
     source: str
     precision: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    outside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)

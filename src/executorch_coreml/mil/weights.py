@@ -64,14 +64,18 @@ class WeightFile:
     Args:
         data: The whole file, best as a memory map: only what is read is touched.
         name: For messages.
+        unpack: Give elements of less than a byte their values. Without, their arrays have the shape
+            and lie at the place of the blob, but repeat its first byte: enough to measure a model
+            whose elements would not fit in memory.
 
     Raises:
         PayloadError: The header is cut short or of another version.
     """
 
-    def __init__(self, data: memoryview, name: str):
+    def __init__(self, data: memoryview, name: str, *, unpack: bool = True):
         self._data = data.toreadonly()
         self._name = name
+        self._unpack = unpack
         if len(data) < _ALIGNMENT:
             raise PayloadError(f"{name}: no header in {len(data)} bytes", offset=0)
         if data[: len(_LFS_POINTER)] == _LFS_POINTER:
@@ -115,6 +119,9 @@ class WeightFile:
         unused = 0 if bits is None else padding
         if size * 8 - unused != count * (bits or NUMPY_DTYPES[dtype].itemsize * 8) or unused > 7:
             raise self._error(offset, f"blob of {size} bytes is not {count} of {dtype}")
+        if bits is not None and size and not self._unpack:
+            first = np.frombuffer(self._data[start : start + 1], np.uint8)
+            return np.broadcast_to(first.view(NUMPY_DTYPES[dtype]), (count,))
         return from_bytes(self._data[start : start + size], dtype, count)
 
     def _error(self, offset: int, message: str) -> PayloadError:

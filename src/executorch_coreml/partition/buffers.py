@@ -17,7 +17,8 @@ from torch.fx import Node
 from executorch_coreml.compiler.graph import DelegatedGraph
 from executorch_coreml.compiler.keep_fp32 import named
 from executorch_coreml.compiler.positions import positions
-from executorch_coreml.compiler.state import ALIGNMENT, state_shape
+from executorch_coreml.compiler.state import state_shape
+from executorch_coreml.mil.types import STATE_ALIGNMENT
 from executorch_coreml.options import CompileOptions, ComputeUnit, Target
 
 
@@ -128,9 +129,9 @@ def _misaligned(node: Node, options: CompileOptions) -> str | None:
     """coremltools#2631: the Neural Engine fails on a state 270 wide and takes one of 256."""
     width = state_shape(tuple(node.meta["val"].shape))[-1]
     units = options.compute_unit in (ComputeUnit.ALL, ComputeUnit.CPU_AND_NE)
-    if not units or width % ALIGNMENT == 0:
+    if not units or width % STATE_ALIGNMENT == 0:
         return None
     return (
-        f"Its last extent is {width}, no multiple of {ALIGNMENT}, which the Neural Engine may "
-        f"refuse: pad it to {-(-width // ALIGNMENT) * ALIGNMENT}"
+        f"Its last extent is {width}, no multiple of {STATE_ALIGNMENT}, which the Neural Engine "
+        f"may refuse: pad it to {-(-width // STATE_ALIGNMENT) * STATE_ALIGNMENT}"
     )

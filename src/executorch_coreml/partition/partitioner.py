@@ -24,7 +24,7 @@ from torch.fx import Node
 from executorch_coreml.compiler.backend import MARKER, CoreMLBackend, claim_name, supported
 from executorch_coreml.compiler.collector import collector_paused
 from executorch_coreml.compiler.keep_fp32 import require_known
-from executorch_coreml.compiler.notes import PrecisionNotes
+from executorch_coreml.compiler.notes import PrecisionNotes, leave_outside
 from executorch_coreml.compiler.passes.fold_quantized import computed_now
 from executorch_coreml.errors import OptionsError, UnsupportedOp
 from executorch_coreml.location import locate
@@ -196,6 +196,8 @@ class CoreMLPartitioner(Partitioner):  # type: ignore[misc]
             tag = f"tag{number}"
             tags[tag] = self.delegation_spec
             self._notes.asked_from(piece)
+            if number == 0:
+                leave_outside(piece, [(d.reason or "", d.location) for d in self._report.refused])
             for node in piece:
                 node.meta["delegation_tag"] = tag
         for node, number in owners.items():
