@@ -1,7 +1,8 @@
 """The command ``etcoreml``: one file per command, loaded when it is called.
 
-Exit codes: 0 done, 1 a :class:`CoreMLError` (one line on stderr), 2 wrong usage. ``compare`` has 3
-for a model that is not as good as asked.
+Exit codes: 0 done, 1 a :class:`CoreMLError` (one line on stderr), 2 wrong usage, 3 an answer that
+somebody asked to know: ``compare`` finds a result that is not as good as asked, ``diff`` a
+difference, ``doctor`` something that is missing or will not work.
 
 ``etcoreml --help`` loads every file for its summary, so the top of each imports nothing heavy.
 """
@@ -16,7 +17,16 @@ import click
 from executorch_coreml import __version__
 from executorch_coreml.errors import CoreMLError
 
-COMMANDS = ("compare", "extract", "finish", "inspect", "ops", "run")
+COMMANDS = (
+    "compare",
+    "export",
+    "extract",
+    "finish",
+    "inspect",
+    "ops",
+    "report",
+    "run",
+)
 
 
 class _Commands(click.Group):

@@ -9,13 +9,13 @@ import click
 
 from executorch_coreml.cli.arrays import load_arrays, named_files
 from executorch_coreml.cli.load import FORMS
+from executorch_coreml.cli.lowering import TARGETS, files
 
 if TYPE_CHECKING:
     from executorch_coreml.debug import Comparison, Error, Layer, Row
 
 _BEYOND = 3  # exit code
 _FIGURES = ("own SNR", "SNR", "float32", "largest error", "relative", "notes")
-_TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26")
 _HELP = f"""Compare eager PyTorch with the lowered model, op for op.
 
 {FORMS}
@@ -26,7 +26,7 @@ line it comes from. The exit code is 3 if a result is bad."""
 
 
 @click.command("compare", help=_HELP, short_help="Find where the lowered model differs.")
-@click.argument("model")
+@click.argument("model", shell_complete=files)
 @click.option(
     "--input",
     "inputs",
@@ -48,7 +48,7 @@ line it comes from. The exit code is 3 if a result is bad."""
     show_default=True,
     help="The compute precision to lower with.",
 )
-@click.option("--target", type=click.Choice(_TARGETS), help="The minimum deployment target.")
+@click.option("--target", type=click.Choice(TARGETS), help="The minimum deployment target.")
 @click.option(
     "--keep-fp32",
     "keep",
@@ -79,9 +79,11 @@ def command(
 ) -> None:
     if apply and reference is not None:
         raise click.UsageError("--apply and --reference exclude each other")
-    from executorch_coreml import CoreMLBackend
-    from executorch_coreml.cli.output import plain, print_json
-    from executorch_coreml.debug import MIN_SNR, compare
+    from executorch_coreml.cli.output import plain, print_json, quiet_imports
+
+    with quiet_imports():
+        from executorch_coreml import CoreMLBackend
+        from executorch_coreml.debug import MIN_SNR, compare
 
     specs = CoreMLBackend.generate_compile_specs(
         compute_precision=precision, minimum_deployment_target=target, keep_fp32=keep

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict
 
 import click
@@ -22,8 +21,9 @@ def command(containing: str, as_json: bool, as_markdown: bool) -> None:
         raise click.UsageError("--json and --markdown exclude each other")
     if as_markdown and containing:
         raise click.UsageError("--markdown is the whole table; TEXT must be left out")
-    logging.disable(logging.WARNING)  # torch and torchao warn of parts that are not needed here
-    try:
+    from executorch_coreml.cli.output import print_json, print_table, quiet_imports
+
+    with quiet_imports():
         from executorch_coreml.ops.catalogue import (
             COLUMNS,
             REFUSAL_COLUMNS,
@@ -31,9 +31,6 @@ def command(containing: str, as_json: bool, as_markdown: bool) -> None:
             markdown,
             refusals,
         )
-    finally:
-        logging.disable(logging.NOTSET)
-    from executorch_coreml.cli.output import print_json, print_table
 
     rows, refused = entries(containing), refusals(containing)
     if as_markdown:

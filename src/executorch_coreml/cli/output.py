@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
 _PIPED_WIDTH = 1000  # characters: no cell wraps where a program reads the lines
+
+
+@contextmanager
+def quiet_imports() -> Iterator[None]:
+    """torch and torchao warn, when they are imported, of parts that are not needed here."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def print_json(value: Any) -> None:

@@ -88,7 +88,7 @@ def lowered(program: ExportedProgram, compile_specs: list[Any]) -> LoweredProgra
         )
     made = edge.exported_program()
     delegates = {
-        module: _delegate(name, module)
+        module: delegate_of(name, module)
         for name, module in made.graph_module.named_children()
         if isinstance(module, LoweredBackendModule)
     }
@@ -100,13 +100,25 @@ def lowered(program: ExportedProgram, compile_specs: list[Any]) -> LoweredProgra
     return LoweredProgram(made, delegates, partitioner.report)
 
 
-def _delegate(name: str, module: LoweredBackendModule) -> Delegate:
+def delegate_of(name: str, module: LoweredBackendModule, bundle: Bundle | None = None) -> Delegate:
+    """What ``module`` was lowered from and to.
+
+    Args:
+        name: For messages.
+        module: As ``to_edge_transform_and_lower`` leaves it in a program.
+        bundle: The model, where several methods share it and ``module`` has a reference only.
+
+    Raises:
+        CompileError: Another backend compiled it.
+    """
     values = found(module.original_module)
     if values is None:
         raise CompileError(f"{name} was compiled by another backend")
     graph = delegated_graph(module.original_module)
     run_passes(graph, CompileOptions.from_specs(module.compile_specs))
-    return Delegate(graph, read_payload(module.processed_bytes, source=name), values)
+    if bundle is None:
+        bundle = read_payload(module.processed_bytes, source=name)
+    return Delegate(graph, bundle, values)
 
 
 def _takes_one(node: Node) -> bool:
