@@ -19,6 +19,7 @@ from executorch_coreml.errors import CoreMLError
 
 COMMANDS = (
     "compare",
+    "diff",
     "export",
     "extract",
     "finish",
