@@ -19,7 +19,9 @@ from executorch_coreml.errors import CoreMLError
 
 COMMANDS = (
     "compare",
+    "completion",
     "diff",
+    "doctor",
     "export",
     "extract",
     "finish",

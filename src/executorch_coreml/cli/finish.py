@@ -14,12 +14,14 @@ import click
     "-o", "--output", type=click.Path(path_type=Path), help="Where to write; MODEL itself if none."
 )
 @click.option("--compiler", help="The model compiler; 'xcrun coremlcompiler' if none.")
-def command(model: Path, output: Path | None, compiler: str | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(model: Path, output: Path | None, compiler: str | None, as_json: bool) -> None:
     """Compile the models in a .pte, for the device not to.
 
     Every Core ML package in MODEL is replaced by what Apple's compiler makes of it; the rest of
     the program stays as it is, and nothing is exported again. That compiler runs on macOS only.
     """
+    from executorch_coreml.cli.output import print_json
     from executorch_coreml.compiler.finish import finish
     from executorch_coreml.errors import PayloadError
 
@@ -33,4 +35,7 @@ def command(model: Path, output: Path | None, compiler: str | None) -> None:
         target.write_bytes(made)
     except OSError as error:
         raise PayloadError(f"{target}: {error.strerror}") from error
-    click.echo(f"{target}: {count} model(s) compiled")
+    if as_json:
+        print_json({"path": str(target), "bytes": len(made), "compiled": count})
+    else:
+        click.echo(f"{target}: {count} model(s) compiled")
