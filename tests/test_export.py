@@ -103,10 +103,12 @@ def test_every_option_reaches_the_compile_specs(tmp_path: Path) -> None:
 
 def test_methods_share_one_set_of_weights(tmp_path: Path) -> None:
     path = tmp_path / "model.pte"
-    facts = printed(
-        "export", f"one={MODELS}:small", f"four={MODELS}:longer", "-o", path, "--target", "iOS18"
-    )
+    models = (f"one={MODELS}:small", f"four={MODELS}:longer")
+    facts = printed("export", *models, "-o", path, "--weight-sharing", "positional")
     assert set(facts["methods"]) == {"one", "four"}
+    # Each method by itself would do with less.
+    assert {each["minimum_os"] for each in facts["methods"].values()} == {"iOS15"}
+    assert facts["minimum_os"] == "iOS18"
     assert facts["bytes"] < 2 * 64 * 64 * 2
     program = Runtime.get().load_program(path)
     model, inputs = report_models.longer()

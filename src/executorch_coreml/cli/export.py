@@ -59,6 +59,7 @@ def command(
 ) -> None:
     from executorch_coreml.cli.lowering import lower
     from executorch_coreml.cli.output import print_json
+    from executorch_coreml.mil.artefact import open_artefact
 
     progress = Progress(verbose)
     made = lower(models, chosen(given), progress)
@@ -70,6 +71,7 @@ def command(
 
         with progress.step("reporting"):
             write_page(source_report(", ".join(models), made, programs, output), page)
+    oldest = open_artefact(output).minimum_os
     reports = {name: each.report for name, each in made.partitioners.items()}
     if as_json:
         methods = {name: _facts(report) for name, report in reports.items()}
@@ -77,6 +79,7 @@ def command(
             {
                 "path": str(output),
                 "bytes": size,
+                "minimum_os": oldest or None,
                 "report": None if page is None else str(page),
                 "methods": methods,
                 "seconds": progress.seconds,
@@ -85,7 +88,7 @@ def command(
         return
     for name, report in reports.items():
         click.echo(f"{name}: {report}" if len(reports) > 1 else str(report))
-    click.echo(f"{output}: {size:,} bytes")
+    click.echo(f"{output}: {size:,} bytes" + (f", {oldest} or later" if oldest else ""))
     if page is not None:
         click.echo(f"{page}: report")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from executorch_coreml.mil.bundle import BACKEND_ID, read, read_payload
 from executorch_coreml.mil.files import map_file
 from executorch_coreml.mil.pte import Delegate, Method, is_pte, read_pte
+from executorch_coreml.mil.summary import os_name
 from executorch_coreml.mil.types import Bundle
 
 
@@ -35,6 +36,12 @@ class Artefact:
     def is_program(self) -> bool:
         """Whether it is a ``.pte``."""
         return bool(self.methods)
+
+    @property
+    def minimum_os(self) -> str:
+        """The oldest iOS that loads all models, ``"iOS15"``; empty if there are none."""
+        versions = [bundle.specification_version for bundle in self.models]
+        return os_name(max(versions)) if versions else ""
 
     @property
     def users(self) -> tuple[Delegate, ...]:

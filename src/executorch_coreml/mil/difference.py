@@ -11,7 +11,7 @@ import numpy as np
 
 from executorch_coreml.mil.artefact import Artefact
 from executorch_coreml.mil.stored import Stored, stored
-from executorch_coreml.mil.summary import FunctionSummary, os_name, shape_text, summarise
+from executorch_coreml.mil.summary import FunctionSummary, shape_text, summarise
 from executorch_coreml.mil.types import Bundle
 
 Pair: TypeAlias = "tuple[Any, Any]"
@@ -113,7 +113,7 @@ def difference(one: Artefact, other: Artefact) -> Difference:
         for name in dict.fromkeys((*functions[0], *functions[1]))
     ]
     different = tuple(each for each in compared if not each.equal)
-    oldest = (_oldest(one), _oldest(other))
+    oldest = (one.minimum_os, other.minimum_os)
     return Difference(
         bytes=(one.size, other.size),
         minimum_os=oldest if oldest[0] != oldest[1] else None,
@@ -130,11 +130,6 @@ def _unequal(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Pair
     names = dict.fromkeys((*one, *other))
     pairs = {name: (one.get(name), other.get(name)) for name in names}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-
-
-def _oldest(found: Artefact) -> str:
-    versions = [bundle.specification_version for bundle in found.models]
-    return os_name(max(versions)) if versions else ""
 
 
 def _weights(found: Artefact) -> Counter[str]:

@@ -39,9 +39,8 @@ def artefact_facts(found: Artefact) -> Facts:
             methods.append(method)
             rows += its
     summaries = [summarise(bundle) for bundle in found.models]
-    newest = max(found.models, key=lambda each: each.specification_version, default=None)
     compilers = {summary.compiler for summary in summaries if summary.compiler}
-    oldest = summarise(newest).minimum_os if newest is not None else ""
+    oldest = found.minimum_os
     reasons = [s.minimum_os_reason for s in summaries if s.minimum_os == oldest]
     return Facts(
         title=found.path.name,
