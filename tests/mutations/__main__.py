@@ -28,6 +28,7 @@ def search(samples: Path, first: int, count: int, plan: Plan, talk: bool = False
         current = Path(directory, "current")
         while seed < end:
             many, shown = min(CHUNK, end - seed), len(tally.findings)
+            current.unlink(missing_ok=True)
             found, code, noise = _process(samples, current, seed, many, plan)
             for each in found:
                 tally.add(each)
