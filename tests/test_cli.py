@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
 from executorch.exir.program._program import _remove_invalid_ops_for_not_decompose
 
 import package_files
 from case import FP16, assert_close, export, lower, randn
-from executorch_coreml.cli import COMMANDS, main
+from console import call, printed
+from executorch_coreml.cli import COMMANDS
+from executorch_coreml.cli.output import replacing
+from executorch_coreml.errors import CompileError
 from executorch_coreml.ops import TABLE
 from executorch_coreml.ops.catalogue import entries
 from executorch_coreml.ops.refused import REFUSED
@@ -40,17 +40,6 @@ def pte(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "model.pte").write_bytes(program.buffer)
     np.save(directory / "x.npy", X.numpy())
     return directory / "model.pte"
-
-
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def printed(*arguments: object) -> Any:
-    """The JSON that a command prints."""
-    result = call(*arguments, "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
 
 
 def script(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -263,3 +252,21 @@ def test_inspect_package_and_payload_with_state_and_packed_weights(tmp_path: Pat
         # 30 elements of so many bits each
         assert (model["weights"]["uint1"], model["weights"]["uint3"]) == (4, 12)
         assert "state" in call("inspect", path).stdout
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "model.pte"
+    with replacing(target) as part:
+        part.write_bytes(b"first")
+
+    def fail() -> None:
+        with replacing(target) as part:
+            part.write_bytes(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with pytest.raises(CompileError, match="new cannot be written"), replacing(tmp_path / "new"):
+        (tmp_path / "new").joinpath("missing", "file").write_bytes(b"")
+    assert [path.name for path in target.parent.iterdir()] == ["model.pte"]
+    assert target.read_bytes() == b"first"

@@ -7,17 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 import report_models
-from executorch_coreml.cli import main
+from console import call
 
 MODELS = Path(report_models.__file__)
 INT4 = json.dumps({"dtype": "int4", "granularity": "per_block", "block_size": 32})
-
-
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")

@@ -8,16 +8,11 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
+from console import call
 from executorch_coreml.cli import COMMANDS, main
-
-
-def call(*arguments: str) -> Any:
-    return CliRunner().invoke(main, list(arguments))
 
 
 def checked() -> dict[str, dict[str, str]]:

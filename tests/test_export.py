@@ -10,24 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
 from executorch.runtime import Runtime
 
 import report_models
 from case import FP16, assert_close, export, lower
-from executorch_coreml.cli import main
+from console import call, printed
 
 MODELS = Path(report_models.__file__)
-
-
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def printed(*arguments: object) -> Any:
-    result = call(*arguments, "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
 from executorch.exir import to_edge_transform_and_lower
 from executorch.runtime import Runtime
 
 from case import FP32, assert_close, execute, export, lower, randn
 from compiled_files import COMPILER
+from console import call
 from executorch_coreml import CoreMLBackend, CoreMLPartitioner
-from executorch_coreml.cli import main
 from executorch_coreml.compiler import payload
 from executorch_coreml.compiler.apple import compile_package
 from executorch_coreml.compiler.finish import rewrite
@@ -63,10 +62,6 @@ def compiler(tmp_path: Path) -> Any:
         return f"{sys.executable} {script}"
 
     return make
-
-
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def test_every_package_is_compiled_and_the_rest_stays(tmp_path: Path, compiler: Any) -> None:

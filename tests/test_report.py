@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 import browser
 import package_files
 import report_models
-from executorch_coreml.cli import main
+from console import call, printed
 from executorch_coreml.report.units import ALL_RULES
 
 MODELS = Path(report_models.__file__)
@@ -22,14 +21,8 @@ INT4 = json.dumps({"dtype": "int4", "granularity": "per_block", "block_size": 32
 UNITS = {"Neural Engine", "GPU", "CPU"}
 
 
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
 def facts(*arguments: object) -> Any:
-    result = call("report", *arguments, "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
+    return printed("report", *arguments)
 
 
 def line_of(text: str) -> int:

@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from executorch_coreml.cli.load import FORMS
-from executorch_coreml.cli.lowering import SEVERAL, Progress, chosen, files, lowering_options
-from executorch_coreml.errors import CompileError
+from executorch_coreml.cli.lowering import (
+    SEVERAL,
+    Progress,
+    chosen,
+    lowering_options,
+    models_argument,
+    output_option,
+)
 
 if TYPE_CHECKING:
     from executorch_coreml.cli.lowering import Lowered
@@ -28,17 +34,8 @@ makes the model (docs/quantization.md); --quantize takes weights as they are."""
 
 
 @click.command("export", help=_HELP, short_help="Lower a PyTorch model to a .pte.")
-@click.argument(
-    "models", nargs=-1, required=True, metavar="[METHOD=]MODEL...", shell_complete=files
-)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("model.pte"),
-    show_default=True,
-    help="Where to write the program.",
-)
+@models_argument
+@output_option("model.pte", "Where to write the program.")
 @click.option(
     "--report",
     "page",
@@ -95,14 +92,12 @@ def command(
 
 def write(made: Lowered, path: Path) -> int:
     """Writes the ``.pte``; its size in bytes."""
+    from executorch_coreml.cli.output import replacing
+
     program = made.edge.to_executorch()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
-            program.write_to_file(file)
-        return path.stat().st_size
-    except OSError as error:
-        raise CompileError(f"{path} cannot be written: {error.strerror}") from error
+    with replacing(path) as part, part.open("wb") as file:
+        program.write_to_file(file)
+    return path.stat().st_size
 
 
 def _facts(report: Report) -> dict[str, Any]:

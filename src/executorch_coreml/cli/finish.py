@@ -21,7 +21,7 @@ def command(model: Path, output: Path | None, compiler: str | None, as_json: boo
     Every Core ML package in MODEL is replaced by what Apple's compiler makes of it; the rest of
     the program stays as it is, and nothing is exported again. That compiler runs on macOS only.
     """
-    from executorch_coreml.cli.output import print_json
+    from executorch_coreml.cli.output import print_json, replacing
     from executorch_coreml.compiler.finish import finish
     from executorch_coreml.errors import PayloadError
 
@@ -31,10 +31,8 @@ def command(model: Path, output: Path | None, compiler: str | None, as_json: boo
         raise PayloadError(f"{model}: {error.strerror}") from error
     made, count = finish(data, shlex.split(compiler) if compiler else None)
     target = output or model
-    try:
-        target.write_bytes(made)
-    except OSError as error:
-        raise PayloadError(f"{target}: {error.strerror}") from error
+    with replacing(target) as part:
+        part.write_bytes(made)
     if as_json:
         print_json({"path": str(target), "bytes": len(made), "compiled": count})
     else:

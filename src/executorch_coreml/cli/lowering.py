@@ -167,6 +167,22 @@ def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
     return [CompletionItem(incomplete, type="file")]
 
 
+models_argument = click.argument(
+    "models", nargs=-1, required=True, metavar="[METHOD=]MODEL...", shell_complete=files
+)
+
+
+def output_option(default: str, what: str) -> Callable[[F], F]:
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path),
+        default=Path(default),
+        show_default=True,
+        help=what,
+    )
+
+
 class Progress:
     """Says on stderr what is being done: while it is done on a terminal, with ``-v`` elsewhere.
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -23,6 +26,26 @@ def quiet_imports() -> Iterator[None]:
         yield
     finally:
         logging.disable(logging.NOTSET)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write beside ``path``, whose folder is made; it takes the place of ``path`` when
+    all of it is written, so that nothing half-written is ever there.
+
+    Raises:
+        CompileError: The file cannot be written.
+    """
+    from executorch_coreml.errors import CompileError
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            part = Path(folder, path.name)
+            yield part
+            os.replace(part, path)
+    except OSError as error:
+        raise CompileError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def print_json(value: Any) -> None:

@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from executorch_coreml.cli.load import FORMS
-from executorch_coreml.cli.lowering import SEVERAL, Progress, chosen, files, lowering_options
-from executorch_coreml.errors import CompileError
+from executorch_coreml.cli.lowering import (
+    SEVERAL,
+    Progress,
+    chosen,
+    lowering_options,
+    models_argument,
+    output_option,
+)
 
 if TYPE_CHECKING:
     from executorch_coreml.cli.lowering import Lowered, Lowering
@@ -35,17 +41,8 @@ be known without the source. Options for lowering are for sources only."""
 
 
 @click.command("report", help=_HELP, short_help="Write a page on a model, op by op.")
-@click.argument(
-    "models", nargs=-1, required=True, metavar="[METHOD=]MODEL...", shell_complete=files
-)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("report.html"),
-    show_default=True,
-    help="Where to write the page.",
-)
+@models_argument
+@output_option("report.html", "Where to write the page.")
 @lowering_options
 @click.option("-v", "--verbose", is_flag=True, help="Say how long each step takes.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of writing a page.")
@@ -109,10 +106,8 @@ def source_report(title: str, made: Lowered, programs: Mapping[str, Program], pa
 
 
 def write_page(found: Facts, path: Path) -> None:
+    from executorch_coreml.cli.output import replacing
     from executorch_coreml.report.page import page
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page(found), encoding="utf-8")
-    except OSError as error:
-        raise CompileError(f"{path} cannot be written: {error.strerror}") from error
+    with replacing(path) as part:
+        part.write_text(page(found), encoding="utf-8")

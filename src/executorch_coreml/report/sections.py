@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -11,6 +11,7 @@ from executorch_coreml.report.artefact import shape
 from executorch_coreml.report.drawing import drawing
 from executorch_coreml.report.facts import Facts, Finding, Model, Row
 from executorch_coreml.report.graph import size_text
+from executorch_coreml.report.markup import bar, counts, meter, table
 from executorch_coreml.report.units import ALL_RULES, CPU, GPU, NE, OUTSIDE
 
 # The preferred unit -> its colour, and in words what an op can run on then.
@@ -92,7 +93,7 @@ def _delegated(facts: Facts) -> str:
     return _card(
         "Delegated to Core ML",
         f"{inside:,} <small>of {total:,} {what}</small>",
-        _meter([("in", inside), ("out", total - inside)]),
+        meter([("in", inside), ("out", total - inside)]),
         f"<p>{share:.0f} % in {models} delegate{'s' if models != 1 else ''}</p>",
     )
 
@@ -129,14 +130,9 @@ def _where(rows: Sequence[Row]) -> str:
     return _card(
         "Expected compute units",
         f"{share:.0f} % <small>may use the Neural Engine</small>",
-        _meter([(kind, first[unit]) for kind, unit, _ in _UNITS]),
+        meter([(kind, first[unit]) for kind, unit, _ in _UNITS]),
         f'<div class="legend">{legend}</div>',
     )
-
-
-def _meter(parts: Iterable[tuple[str, int]]) -> str:
-    cells = "".join(f'<i class="fill-{k}" style="flex:{n}"></i>' for k, n in parts if n)
-    return f'<div class="meter" aria-hidden="true">{cells}</div>'
 
 
 def _unknown(facts: Facts) -> str:
@@ -279,7 +275,7 @@ def _weights(facts: Facts) -> str:
             f'<span class="mono">{shape(weight.shape)}</span>',
             size_text(weight.bytes),
             size_text(weight.full),
-            _bar(weight.bytes, found[0].bytes),
+            bar(weight.bytes, found[0].bytes),
             f"<code>{escape(', '.join(weight.users[:3]))}</code>"
             + (f" and {len(weight.users) - 3} more" if len(weight.users) > 3 else ""),
         ]
@@ -289,9 +285,9 @@ def _weights(facts: Facts) -> str:
     head = ("weight", "stored as", "shape", "#size", "#as float16", "", "read by")
     return (
         _head("Weights", "How each weight is stored, the largest first.")
-        + _counts(encodings, size_text)
+        + counts(encodings, size_text)
         + "<h3>One by one</h3>"
-        + _table(head, rows, "short")
+        + table(head, rows, "short")
         + rest
     )
 
@@ -307,7 +303,7 @@ def _model(model: Model) -> str:
     why = f" because: {escape(model.reason)}" if model.reason else ""
     borders = "".join(
         f"<h3>function {escape(name)} <span class='soft'>({escape(opset)})</span></h3>"
-        + _table(
+        + table(
             ("kind", "name", "type", "shape"),
             [
                 [escape(f.kind), f"<code>{escape(f.name)}</code>", escape(f.dtype), escape(f.shape)]
@@ -321,8 +317,8 @@ def _model(model: Model) -> str:
         f"<details open><summary><strong>{escape(model.title)}</strong>, "
         f"{escape(model.minimum_os)} or later{why}</summary>"
         f'<div class="two"><div>{borders}</div>'
-        f"<div><h3>ops</h3>{_counts(model.ops, lambda n: f'{n:,}')}"
-        f"<h3>constants by type</h3>{_counts(model.dtypes, size_text)}</div></div></details>"
+        f"<div><h3>ops</h3>{counts(model.ops, lambda n: f'{n:,}')}"
+        f"<h3>constants by type</h3>{counts(model.dtypes, size_text)}</div></div></details>"
     )
 
 
@@ -352,7 +348,7 @@ def _units(facts: Facts) -> str:
     )
     if used[OUTSIDE.key] == sum(used.values()):
         lead = "Nothing is delegated."
-    return _head("Expected compute units", lead) + _table(("rule", "#ops", "said by"), rows, "")
+    return _head("Expected compute units", lead) + table(("rule", "#ops", "said by"), rows, "")
 
 
 def _options(facts: Facts) -> str:
@@ -363,42 +359,8 @@ def _options(facts: Facts) -> str:
     if not rows and not facts.better:
         return ""
     html = _head("Options", "The compile specs of the delegates.")
-    html += _table(("option", "value"), rows, "short") if rows else ""
+    html += table(("option", "value"), rows, "short") if rows else ""
     if facts.better:
         items = "".join(f"<li>{escape(text)}</li>" for text in dict.fromkeys(facts.better))
         html += f"<details><summary>Better from a newer OS on</summary><ul>{items}</ul></details>"
     return html
-
-
-def _counts(counts: Mapping[str, int], text: Callable[[int], str]) -> str:
-    largest = max(counts.values(), default=1)
-    shown = sorted(counts.items(), key=lambda item: -item[1])
-    rows = [[escape(name), text(n), _bar(n, largest)] for name, n in shown]
-    return _table(("", "#", ""), rows, "short", head=False)
-
-
-def _bar(count: int, largest: int) -> str:
-    return f'<i style="width:{100 * count / max(largest, 1):.1f}%"></i>'
-
-
-def _table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], kind: str, *, head: bool = True
-) -> str:
-    """Cells are HTML. ``#`` before a column's name sets it flush right."""
-    numbers = [name.startswith("#") for name in columns]
-    top = "".join(
-        f'<th scope="col"{" class=num" if n else ""}>{escape(name.lstrip("#"))}</th>'
-        for name, n in zip(columns, numbers, strict=True)
-    )
-    body = "".join(
-        "<tr>" + "".join(_cell(cell, n) for cell, n in zip(row, numbers, strict=True)) + "</tr>"
-        for row in rows
-    )
-    thead = f"<thead><tr>{top}</tr></thead>" if head else ""
-    return f'<div class="scroll {kind}"><table>{thead}<tbody>{body}</tbody></table></div>'
-
-
-def _cell(html: str, number: bool) -> str:
-    if html.startswith("<i "):
-        return f'<td class="barcell">{html}</td>'
-    return f"<td{' class=num' if number else ''}>{html}</td>"
