@@ -4,7 +4,9 @@ OpenVINO's CPU plugin runs fp16 graphs in float32 and removes Convert pairs, so 
 with float32 arithmetic that no graph pass can remove, bit for bit what IEEE 754 conversion gives
 (nearest, ties to even, overflow to infinity, subnormals and the sign of zero kept).
 
-With a = |x| and t = max(8193 a, 3/4), the rounded magnitude is r = t - (t - a):
+The sign s is x clamped to +-2**-25 and scaled by 2**25: +-1 for |x| >= 2**-25, and smaller below,
+where it keeps the sign of a zero. The magnitude a = x s is |x|, or below 2**-25 as |x| is, which is
+rounded to zero either way. With t = max(8193 a, 3/4), the rounded magnitude is r = t - (t - a):
 
 * a >= 2**-13. Let u be the fp16 spacing at a. t - a lies where float32 spacing is u, because
   8193 = 2**13 + 1 moves 8192 a there; so t - a is rounded to a multiple of u, nearest and ties to
@@ -15,10 +17,10 @@ With a = |x| and t = max(8193 a, 3/4), the rounded magnitude is r = t - (t - a):
   the spacing of fp16 subnormals and of its first normal binade.
 
 The maximum also stands between the product and the subtraction, which would otherwise be compiled
-to a fused multiply-add that rounds nothing. From 65520 on fp16 overflows: 2**113 a is infinite
-there, and NaN for a NaN, which is not less than anything. The sign is x clamped to +-2**-25 and
-scaled by 2**25: +-1 wherever the magnitude is not zero, and it keeps the sign of a zero. x itself
-is never multiplied by a constant, which graph passes could fold into the weights that make x.
+to a fused multiply-add that rounds nothing. From 65520 on fp16 overflows. In OpenVINO 2026.4 a NaN
+is lost in clamp and maximum and is greater_equal than anything, but less than nothing: so it is one
+in a, is not above the limit, and comes out as r. The result is r s. x itself is never multiplied by
+a constant, which graph passes could fold into the weights that make x.
 """
 
 from __future__ import annotations
@@ -26,24 +28,28 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 import openvino as ov
 from openvino import opset15 as ops
 
-from executorch_coreml.engine.kernels.operand import absolute, f32
+from executorch_coreml.engine.kernels.operand import node
 
 Precision: TypeAlias = Literal["faithful", "float32"]
 
-_OVERFLOW = 65520.0  # halfway between the largest fp16, 65504, and 2**16
+# Nodes are shared by array, so a graph has each of these once.
+_SCALE, _SPLIT, _FLOOR, _LARGEST, _INFINITY = (
+    np.asarray(value, np.float32)
+    for value in (2.0**25, 8193.0, 0.75, np.nextafter(np.float32(65520), np.float32(0)), np.inf)
+)
 
 
 def round_to_fp16(x: ov.Output) -> ov.Output:
     """A float32 node with the values of ``x`` rounded to fp16; one fused kernel on the CPU."""
-    magnitude = absolute(x)
-    shift = ops.maximum(ops.multiply(magnitude, f32(8193.0)), f32(0.75))
+    sign = ops.multiply(ops.clamp(x, -(2.0**-25), 2.0**-25), node(_SCALE))
+    magnitude = ops.multiply(x, sign)
+    shift = ops.maximum(ops.multiply(magnitude, node(_SPLIT)), node(_FLOOR))
     rounded = ops.subtract(shift, ops.subtract(shift, magnitude))
-    finite = ops.less(magnitude, f32(_OVERFLOW))
-    whole = ops.select(finite, rounded, ops.multiply(magnitude, f32(2.0**113)))
-    sign = ops.multiply(ops.clamp(x, -(2.0**-25), 2.0**-25), f32(2.0**25))
+    whole = ops.select(ops.less(node(_LARGEST), magnitude), node(_INFINITY), rounded)
     return ops.multiply(whole, sign).output(0)
 
 
@@ -53,9 +59,10 @@ def core() -> ov.Core:
     return ov.Core()
 
 
-def configuration(threads: int | None) -> dict[str, Any]:
-    """OpenVINO properties: float32 arithmetic, tuned for one request at a time."""
+def configuration(threads: int | None, device: str = "CPU") -> dict[str, Any]:
+    """OpenVINO properties: float32 arithmetic, tuned for one request at a time. ``threads`` are
+    those of the CPU, and mean nothing to a GPU."""
     properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-    if threads is not None:
+    if threads is not None and device in ("CPU", "AUTO"):
         properties["INFERENCE_NUM_THREADS"] = threads
     return properties
