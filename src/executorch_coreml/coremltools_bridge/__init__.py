@@ -20,7 +20,7 @@ from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from typing import Any
 
-from executorch_coreml.engine.settings import Settings
+from executorch_coreml.engine.settings import initial
 from executorch_coreml.errors import OptionsError
 
 _NATIVE = "coremltools.libcoremlpython"
@@ -38,9 +38,9 @@ def enable(**options: Any) -> Status:
     """Make coremltools predict with our engine. Once more, it only changes the options.
 
     Args:
-        options: ``precision`` and ``threads`` of models that are loaded from now on, as
-            :class:`~executorch_coreml.engine.model.Model` takes them; None or nothing is its
-            default.
+        options: ``precision``, ``threads``, ``device`` and ``cache_dir`` of models that are loaded
+            from now on, as :class:`~executorch_coreml.engine.settings.Settings` has them; None or
+            nothing is its default.
 
     Returns:
         What came of it. On macOS, and wherever coremltools has its native module, nothing is
@@ -49,7 +49,7 @@ def enable(**options: Any) -> Status:
     Raises:
         OptionsError: An option is unknown or has no such value, or coremltools is not installed.
     """
-    settings = Settings().updated({k: v for k, v in options.items() if v is not None})
+    settings = initial().updated({k: v for k, v in options.items() if v is not None})
     reason = _why_not()
     if reason is not None:
         return Status(False, reason)

@@ -20,7 +20,7 @@ import numpy as np
 
 from executorch_coreml.coremltools_bridge import plan
 from executorch_coreml.engine.model import Model
-from executorch_coreml.engine.settings import Settings
+from executorch_coreml.engine.settings import initial
 from executorch_coreml.engine.state import State
 from executorch_coreml.errors import CoreMLError, InputError, RunError
 from executorch_coreml.mil.bundle import read, read_model
@@ -29,7 +29,7 @@ from executorch_coreml.mil.types import NUMPY_DTYPES, Bundle
 
 NEWEST_SPECIFICATION = 10  # iOS26
 
-settings = Settings()
+settings = initial()
 """Of the models that are loaded from now on."""
 
 
@@ -92,6 +92,8 @@ class _MLModelProxy:
                 precision=settings.precision,
                 compute_unit=compute_units,
                 threads=settings.threads,
+                device=settings.device,
+                cache_dir=settings.cache_dir,
             )
         self._load_duration = time.perf_counter_ns() - start
         self._predict_duration: int | None = None

@@ -7,6 +7,7 @@ outputs where the function writes them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -15,6 +16,8 @@ from typing import Any
 import openvino as ov
 from openvino import opset15 as ops
 
+from executorch_coreml.engine.cache import Entry, Facts
+from executorch_coreml.engine.half import keep_half
 from executorch_coreml.engine.kernels import TABLE
 from executorch_coreml.engine.kernels.absent import ABSENT
 from executorch_coreml.engine.kernels.operand import (
@@ -24,9 +27,12 @@ from executorch_coreml.engine.kernels.operand import (
     apart,
     cast,
     node,
+    shared_arrays,
     shared_nodes,
 )
 from executorch_coreml.engine.kernels.violations import RECORD, empty_record
+from executorch_coreml.engine.pages import given_back
+from executorch_coreml.engine.port import tensor_type
 from executorch_coreml.engine.precision import Precision, configuration, core
 from executorch_coreml.engine.translate import Setting, Translation
 from executorch_coreml.errors import MissingKernel, ProgramError
@@ -44,7 +50,7 @@ from executorch_coreml.mil.types import (
 _AT_THE_BORDER = {"fp16": ov.Type.f16, "fp64": ov.Type.f64}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class CompiledFunction:
     """A function ready to run.
 
@@ -73,8 +79,9 @@ def compile_function(
     precision: Precision = "faithful",
     device: str = "CPU",
     threads: int | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
 ) -> CompiledFunction:
-    """Build and compile ``function``.
+    """Build and compile ``function``, or take it from a cache of compiled models.
 
     Args:
         shapes: Input -> the one shape that it will have. A function with tensors of unknown rank
@@ -85,8 +92,51 @@ def compile_function(
         ProgramError: an op whose inputs or results are not what its kernel or the program says.
     """
     _require_kernels(function)
-    with shared_nodes():
-        return _Graph(function, precision, shapes).compile(device, configuration(threads))
+    properties = configuration(threads, device)
+
+    def build() -> CompiledFunction:
+        with shared_nodes():
+            return _Graph(function, precision, shapes).compile(device, properties)
+
+    if cache_dir is None:
+        return build()
+    how = {
+        "precision": precision,
+        "shapes": dict(shapes),
+        "device": device,
+        "properties": properties,
+    }
+    entry = Entry(cache_dir, function, how)
+    if (found := entry.load()) is not None:
+        return _restored(function, *found)
+    made = build()
+    entry.store(made.model, _facts(made))
+    return made
+
+
+def _facts(made: CompiledFunction) -> Facts:
+    """What :func:`_restored` has to know beside the function."""
+    types = [(value.name, tensor_type(value)) for value in made.outputs]
+    return {
+        "outputs": [(name, tensor.dtype, tensor.shape) for name, tensor in types],
+        "written": made.written,
+        "recording": made.recording,
+    }
+
+
+def _restored(function: Function, model: ov.CompiledModel, facts: Facts) -> CompiledFunction:
+    outputs = tuple(
+        Value(name, TensorType(dtype, tuple(shape))) for name, dtype, shape in facts["outputs"]
+    )
+    inputs, states = _inputs(function)
+    written, recording = tuple(facts["written"]), tuple(facts["recording"])
+    return CompiledFunction(model, inputs, outputs, states, written, recording)
+
+
+def _inputs(function: Function) -> tuple[tuple[Value, ...], tuple[Value, ...]]:
+    """The tensor inputs, and the states."""
+    states = tuple(v for v in function.inputs if isinstance(v.type, StateType))
+    return tuple(v for v in function.inputs if v not in states), states
 
 
 def has_unknown_ranks(function: Function) -> bool:
@@ -147,8 +197,7 @@ class _Graph:
             self._add_input(value)
         for op in self.function.body.operations:
             self.body.add(op)
-        states = tuple(v for v in self.function.inputs if v.name in self.cells)
-        inputs = tuple(v for v in self.function.inputs if v.name not in self.cells)
+        inputs, states = _inputs(self.function)
         written = tuple(i for i, v in enumerate(states) if self.cells[v.name].written)
         outputs = tuple(self._output(name) for name in self.function.body.outputs)
         results = [ops.result(self._border(value)) for value in outputs]
@@ -157,10 +206,13 @@ class _Graph:
         results += [ops.result(self.record.current)] if recording else []
         ordered = [self.parameters[value.name] for value in (*inputs, *states)]
         model = ov.Model(results, ordered, self.function.name)
+        arrays = shared_arrays()
+        keep_half(model, arrays)
         try:
-            compiled = core().compile_model(model, device, dict(properties))
-            if _write_what_passes_through(model, compiled):
+            with given_back(arrays):
                 compiled = core().compile_model(model, device, dict(properties))
+                if _write_what_passes_through(model, compiled):
+                    compiled = core().compile_model(model, device, dict(properties))
         except (RuntimeError, MemoryError) as error:
             raise ProgramError(
                 f"OpenVINO cannot compile it: {str(error).strip() or type(error).__name__}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -10,24 +10,16 @@ from typing import Any, overload
 import numpy as np
 
 from executorch_coreml.engine.classifier import split_classifier
+from executorch_coreml.engine.device import device as chosen
 from executorch_coreml.engine.image import from_array
 from executorch_coreml.engine.port import Array, Port
-from executorch_coreml.engine.precision import Precision, core
+from executorch_coreml.engine.precision import Precision
+from executorch_coreml.engine.request import Receiver
 from executorch_coreml.engine.runners import Runners
 from executorch_coreml.engine.state import State
 from executorch_coreml.errors import InputError, ProgramError
 from executorch_coreml.mil.bundle import read
 from executorch_coreml.mil.types import Bundle, Description, Feature, Value
-
-_log = logging.getLogger(__name__)
-
-# Core ML compute unit (compile spec or Swift spelling) -> OpenVINO devices that come near it.
-_DEVICES = {
-    "cpu_only": (),
-    "cpu_and_gpu": ("GPU",),
-    "cpu_and_ne": ("NPU",),
-    "all": ("NPU", "GPU"),
-}
 
 
 class Model:
@@ -40,8 +32,12 @@ class Model:
         precision: ``"faithful"`` rounds to fp16 wherever the program says fp16, as Core ML's
             arithmetic does; ``"float32"`` computes everything in float32.
         compute_unit: ``cpu_only``, ``cpu_and_gpu``, ``cpu_and_ne`` or ``all``. Others than the
-            CPU are used if OpenVINO has such a device.
+            CPU are used if OpenVINO has such a device; ``all`` is the CPU.
+        device: A device by OpenVINO's name, in place of the compute unit's; see
+            :class:`~executorch_coreml.engine.settings.Settings`.
         threads: CPU threads; OpenVINO's choice if None.
+        cache_dir: Where compiled models are kept; see
+            :class:`~executorch_coreml.engine.settings.Settings`.
         delegate: Which delegate of a ``.pte`` with several.
 
     Attributes:
@@ -64,7 +60,9 @@ class Model:
         function_name: str | None = None,
         precision: Precision = "faithful",
         compute_unit: str | None = None,
+        device: str | None = None,
         threads: int | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
         delegate: int = 0,
     ):
         if precision not in ("faithful", "float32"):
@@ -80,8 +78,9 @@ class Model:
             self.bundle.source,
             {each.name: each.shape for each in self._description().inputs},
             precision=precision,
-            device=_device(compute_unit),
+            device=chosen(compute_unit, device),
             threads=threads,
+            cache_dir=cache_dir,
         )
         self._compiled = self._runners.compiled
         self._describe()
@@ -118,10 +117,13 @@ class Model:
         slots = [places[each.name] for each in self.inputs]
         self._order = sorted(range(len(slots)), key=slots.__getitem__)
         self._ports = [Port(f, compiled.inputs[places[f.name]]) for f in self.inputs]
-        self._output_slots = _places(
-            self._computed(), compiled.outputs, "output", self.bundle.source
-        )
+        _places(self._computed(), compiled.outputs, "output", self.bundle.source)
         self._enumerated = [i for i, f in enumerate(self.inputs) if f.enumerated]
+        # Where the outputs of the graph stand among the features: behind all of them what a
+        # classifier alone reads.
+        self._index = {each.name: i for i, each in enumerate(self.outputs)}
+        behind = len(self.outputs)
+        self._positions = [self._index.get(value.name, behind) for value in compiled.outputs]
 
     def _computed(self) -> tuple[Feature, ...]:
         """The outputs that the graph gives: for those of a classifier, the probabilities."""
@@ -196,8 +198,27 @@ class Model:
 
     def run(self, arrays: Sequence[Any], state: State | None = None) -> list[Any]:
         """Run with inputs by position, in the order of :attr:`inputs`; outputs likewise, as new
-        arrays; images too, as [1, channels, height, width]. Inputs of the declared dtype that lie
-        contiguous in memory are not copied, and must not change during the call.
+        arrays; images too, as [1, channels, height, width]. Large inputs of the declared dtype that
+        lie contiguous in memory are not copied, and must not change during the call.
+
+        Raises:
+            InputError: as for :meth:`predict`.
+        """
+        found = _Copies(len(self.outputs) + 1)
+        self.run_into(arrays, found, state)
+        results = found.arrays
+        if self._classifier is not None:
+            names = [value.name for value in self._compiled.outputs]
+            source = self._positions[names.index(self._classifier.source)]
+            for name, value in self._classifier.results(results[source]).items():
+                results[self._index[name]] = value
+        return results[:-1]
+
+    def run_into(
+        self, arrays: Sequence[Any], receiver: Receiver, state: State | None = None
+    ) -> None:
+        """:meth:`run` that makes no arrays of its own: ``receiver`` gets each output as it lies in
+        memory, counted as in :attr:`outputs`; the probabilities that a classifier reads come last.
 
         Raises:
             InputError: as for :meth:`predict`.
@@ -207,19 +228,27 @@ class Model:
         fed = [port.accept(array) for port, array in zip(self._ports, arrays, strict=True)]
         if len(self._enumerated) > 1:
             self._require_tied_shapes(fed)
-        placed = [fed[i] for i in self._order]
-        runner = self._runners.runner_for(placed)
         if not self._compiled.states:
-            results = runner.infer(placed, [])
+            state = None
         elif state is None:
             raise InputError("the model has states", hint="pass state=model.make_state()")
-        else:
-            with state._lock:
-                results = runner.infer(placed, state._buffers)
-        found: dict[str, Any] = {name: results[i] for name, i in self._output_slots.items()}
-        if self._classifier is not None:
-            found |= self._classifier.results(found[self._classifier.source])
-        return [found[feature.name] for feature in self.outputs]
+        placed = [fed[i] for i in self._order]
+        self._runners.runner_for(placed).run(placed, receiver, self._positions, state)
+
+
+class _Copies:
+    """Takes the outputs of a run as arrays of their own."""
+
+    def __init__(self, count: int):
+        self.arrays: list[Any] = [None] * count
+
+    def place(self, index: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        made = np.empty(shape, dtype)
+        self.arrays[index] = made
+        return made
+
+    def take(self, index: int, array: Array) -> None:
+        self.arrays[index] = array.copy()
 
 
 def _default(feature: Feature) -> np.ndarray[Any, Any]:
@@ -251,20 +280,6 @@ def _places(
     if unlike:
         raise InputError(f"{source}: {kind}s {unlike} are either undescribed or uncomputed")
     return places
-
-
-def _device(compute_unit: str | None) -> str:
-    wanted = _DEVICES.get((compute_unit or "cpu_only").lower())
-    if wanted is None:
-        raise InputError(f"compute unit {compute_unit!r} is none of {list(_DEVICES)}")
-    if not wanted:
-        return "CPU"
-    available = core().available_devices
-    found = [name for name in wanted if any(device.startswith(name) for device in available)]
-    if found:
-        return found[0]
-    _log.info("compute unit %s: no such device here, the CPU runs the model", compute_unit)
-    return "CPU"
 
 
 __all__ = ["Model", "State"]

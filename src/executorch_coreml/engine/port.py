@@ -86,12 +86,11 @@ def converted(name: str, dtype: str, array: Array) -> Array:
             return array.astype(target)
     if array.dtype.kind not in "iub" or target.kind not in "iuf":
         raise InputError(f"{name} takes {dtype}, got {array.dtype}")
-    if target.kind != "f" and array.dtype.kind != "b" and array.size:
-        limits = np.iinfo(target)
+    made = array.astype(target)
+    if target.kind != "f" and array.dtype.kind != "b" and not (made == array).all():
         low, high = int(array.min()), int(array.max())
-        if low < limits.min or high > limits.max:
-            raise InputError(f"{name} takes {dtype}, got {array.dtype} values from {low} to {high}")
-    return array.astype(target)
+        raise InputError(f"{name} takes {dtype}, got {array.dtype} values from {low} to {high}")
+    return made
 
 
 def tensor_type(value: Value) -> TensorType:

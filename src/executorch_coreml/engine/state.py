@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from executorch_coreml.engine.compile import CompiledFunction
 from executorch_coreml.engine.port import Array, converted, tensor_type
+from executorch_coreml.engine.request import Request
 from executorch_coreml.errors import InputError, RunError
 from executorch_coreml.mil.types import NUMPY_DTYPES, TensorType, Value
 
@@ -24,8 +28,13 @@ class State:
     def __init__(self, values: Sequence[Value]):
         self._types = {value.name: tensor_type(value) for value in values}
         self._lock = threading.Lock()
-        # Two buffers per state: a run reads the first and writes the second, then they swap.
-        self._buffers = [[self._zeros(v.name), self._zeros(v.name)] for v in values]
+        # Two buffers per state: a run reads the one that holds the value and writes the other.
+        self._buffers = [(self._zeros(v.name), self._zeros(v.name)) for v in values]
+        # Bit i tells which of the two holds the value of state i.
+        self._holding = 0
+        # What runs on this state, by the function and by `_holding`, with the buffers bound.
+        self._requests: WeakKeyDictionary[CompiledFunction, dict[int, Request]]
+        self._requests = WeakKeyDictionary()
         self._index = {value.name: i for i, value in enumerate(values)}
 
     def _zeros(self, name: str) -> Array:
@@ -43,17 +52,36 @@ class State:
 
     def __getitem__(self, name: str) -> Array:
         with self._lock:
-            current = self._buffers[self._position(name)][0]
+            current = self._current(self._position(name))
             return current.astype(NUMPY_DTYPES[self._types[name].dtype])
 
     def __setitem__(self, name: str, value: Array) -> None:
         position, tensor = self._position(name), self._types[name]
         array = converted(name, tensor.dtype, np.asarray(value))
         with self._lock:
-            current = self._buffers[position][0]
+            current = self._current(position)
             if array.shape != current.shape:
                 raise InputError(f"state {name} has shape {current.shape}, got {array.shape}")
             current[...] = array
+
+    @contextmanager
+    def request(self, compiled: CompiledFunction) -> Iterator[Request]:
+        """A request to run once on this state, which holds what the run writes if it succeeds."""
+        with self._lock:
+            requests = self._requests.setdefault(compiled, {})
+            request = requests.pop(self._holding, None) or Request(compiled, self._turned())
+            yield request
+            requests[self._holding] = request
+            for state in compiled.written:
+                self._holding ^= 1 << state
+
+    def _current(self, position: int) -> Array:
+        return self._buffers[position][self._holding >> position & 1]
+
+    def _turned(self) -> list[tuple[Array, Array]]:
+        """The buffers to read and to write."""
+        pairs = enumerate(self._buffers)
+        return [pair[::-1] if self._holding >> i & 1 else pair for i, pair in pairs]
 
     def read_state(self, name: str) -> Array:
         """``state[name]``, by the name that coremltools' ``MLState`` gives it."""

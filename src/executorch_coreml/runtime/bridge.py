@@ -73,7 +73,12 @@ def init(
     unit = _compute_unit(specs, runtime_specs)
     bundle = read_payload(processed, named_data, method_name)
     model = Model(
-        bundle, precision=wanted.precision, compute_unit=unit.value, threads=wanted.threads
+        bundle,
+        precision=wanted.precision,
+        compute_unit=unit.value,
+        threads=wanted.threads,
+        device=wanted.device,
+        cache_dir=wanted.cache_dir,
     )
     return LoadedModel(model, model.make_state())
 
@@ -97,9 +102,8 @@ def execute(loaded: LoadedModel, args: tuple[memoryview, ...], context: Executio
             f"{model.bundle.source}: the program passes {len(args)} tensors to a model with "
             f"{num_inputs} inputs and {len(model.outputs)} outputs"
         )
-    results = model.run([_input(view) for view in args[:num_inputs]], loaded.state)
-    for index, (result, view) in enumerate(zip(results, args[num_inputs:], strict=True)):
-        _output(index, result, view, model.outputs[index], context)
+    tensors = _Outputs(args[num_inputs:], model.outputs, context)
+    model.run_into([np.asarray(view) for view in args[:num_inputs]], tensors, loaded.state)
     if start:
         context.log_event(_RUN_EVENT, start, time.perf_counter_ns())
 
@@ -122,35 +126,47 @@ def _compute_unit(
     return options.compute_unit(given)
 
 
-def _input(view: memoryview) -> Array:
-    """An input as the engine takes it, which converts it to the declared type.
+class _Outputs:
+    """The runtime's tensors for the outputs of one run, which they take converted to their type."""
 
-    Always a copy: the view's memory is the runtime's again after the run, whereas the engine's
-    requests refer to the arrays of their last run.
-    """
-    return np.array(view, ndmin=1, order="C")
+    __slots__ = ("context", "features", "views")
 
+    def __init__(
+        self,
+        views: tuple[memoryview, ...],
+        features: tuple[Feature, ...],
+        context: ExecutionContext,
+    ):
+        self.views, self.features, self.context = views, features, context
 
-def _output(
-    index: int, result: Array, view: memoryview, feature: Feature, context: ExecutionContext
-) -> None:
-    """Copies a result to the runtime's tensor, converted to its type.
+    def place(self, index: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
+        """See :class:`~executorch_coreml.engine.request.Receiver`."""
+        target = np.asarray(self.views[index])
+        fits = target.shape == shape and target.dtype == dtype and target.flags.c_contiguous
+        return target if fits and target.flags.aligned else None
 
-    Raises:
-        RunError: The result has another rank, or more elements than ExecuTorch planned memory for.
-    """
-    target = np.asarray(view)
-    if target.ndim == 0 and result.size == 1:
-        result = result.reshape(())
-    elif target.shape != result.shape:
+    def take(self, index: int, array: Array) -> None:
+        """Copies a result.
+
+        Raises:
+            RunError: It has another rank, or more elements than ExecuTorch planned memory for.
+        """
+        target = np.asarray(self.views[index])
+        if target.ndim == 0 and array.size == 1:
+            array = array.reshape(())
+        elif target.shape != array.shape:
+            target = self._resized(index, array.shape)
+        if array.dtype == target.dtype:
+            target[...] = array
+        else:
+            with np.errstate(over="ignore", invalid="ignore"):
+                target[...] = array.astype(target.dtype)
+
+    def _resized(self, index: int, shape: tuple[int, ...]) -> Array:
         try:
-            target = np.asarray(context.resize(index, result.shape))
+            return np.asarray(self.context.resize(index, shape))
         except ValueError as cause:
             raise RunError(
-                f"output {feature.name!r} has shape {list(result.shape)}, but the program expects "
-                f"{list(target.shape)}: {cause}"
+                f"output {self.features[index].name!r} has shape {list(shape)}, but the program "
+                f"expects {list(np.shape(self.views[index]))}: {cause}"
             ) from cause
-    if result.dtype != target.dtype:
-        with np.errstate(over="ignore", invalid="ignore"):
-            result = result.astype(target.dtype)
-    np.copyto(target, result)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from executorch_coreml.engine.settings import NAMES, Settings
+from executorch_coreml.engine.settings import NAMES, Settings, initial
 
-_defaults = Settings()
+_defaults = initial()
 
 
 def configure(**chosen: Any) -> None:

@@ -51,6 +51,12 @@ ELEMENT_TYPES = {
 _NODES: ContextVar[dict[int, tuple[Array, ov.Output]] | None] = ContextVar("nodes", default=None)
 
 
+# The runtime-info key by which OpenVINO's matrix products and lookups read an fp16 constant itself
+# (ov::Decompression), instead of holding it in float32 beside what they repack of it; and from how
+# many bytes on that matters.
+_DECOMPRESSION, _LARGE = "decompression_0", 1 << 16
+
+
 class StateCell:
     """What an op that reads or writes a state gets as operand: the state's value so far."""
 
@@ -119,6 +125,11 @@ def shared_nodes() -> Iterator[None]:
         _NODES.reset(token)
 
 
+def shared_arrays() -> list[Array]:
+    """The arrays that are nodes of the graph under construction."""
+    return [array for array, _ in (_NODES.get() or {}).values()]
+
+
 def node(x: Operand | ov.Node | float | int | bool) -> ov.Output:
     """``x`` as a graph node. The memory of arrays is shared, so they must not change afterwards.
 
@@ -142,7 +153,10 @@ def _constant_node(array: Array) -> ov.Output:
         array = array.astype(np.float32)
     value = ov.op.Constant(shareable(array), shared_memory=bool(array.size)).output(0)
     if array.dtype == np.float16:
-        return ops.convert(value, ov.Type.f32).output(0)
+        wide = ops.convert(value, ov.Type.f32)
+        if array.nbytes >= _LARGE:
+            wide.get_rt_info()[_DECOMPRESSION] = True
+        return wide.output(0)
     return value
 
 
