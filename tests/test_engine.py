@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from executorch_coreml.engine import device
 from executorch_coreml.engine.kernels.operand import node, shared_nodes
 from executorch_coreml.engine.model import Model
+from executorch_coreml.engine.precision import core
 from executorch_coreml.errors import InputError, MissingKernel, ProgramError
 from executorch_coreml.mil.types import (
     Block,
@@ -209,10 +212,42 @@ def test_wrong_settings_are_refused(sum_model: Model) -> None:
             Model(sum_model.bundle, **wrong)  # type: ignore[arg-type]
 
 
-def test_compute_units_without_a_device_run_on_the_cpu(sum_model: Model) -> None:
-    model = Model(sum_model.bundle, compute_unit="cpu_and_ne", threads=1)
-    got = model.run([np.zeros((2, 3), np.float32), np.arange(3, dtype=np.int32)])
-    assert got[0].tolist() == [[0, 1, 2]] * 2
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"compute_unit": "cpu_and_ne"}, "compute unit cpu_and_ne: OpenVINO finds no NPU here"),
+        ({"compute_unit": "CPU_AND_GPU"}, "compute unit cpu_and_gpu: OpenVINO finds no GPU here"),
+        ({"device": "NPU"}, "device NPU: OpenVINO finds no NPU here"),
+        ({"device": "GPU.7", "compute_unit": "cpu_only"}, "device GPU.7: OpenVINO finds no GPU.7"),
+        ({"compute_unit": "all"}, None),
+        ({"compute_unit": "cpu_only"}, None),
+        ({"device": "CPU", "compute_unit": "cpu_and_ne"}, None),
+        ({"device": "AUTO", "threads": 1}, None),
+    ],
+    ids=str,
+)
+def test_without_a_device_the_cpu_runs_and_one_line_says_so(
+    sum_model: Model,
+    asked: dict[str, Any],
+    told: str | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    devices = core().available_devices
+    if told is not None and any(
+        each.split(".")[0] == told.split(" no ")[1][:3] for each in devices
+    ):
+        pytest.skip(f"there is such a device: {devices}")
+    device._present.cache_clear()  # a process says it once
+    x, n = np.zeros((2, 3), np.float32), np.arange(3, dtype=np.int32)
+    for _ in range(2):
+        model = Model(sum_model.bundle, **asked)
+        assert model.run([x, n])[0].tolist() == [[0, 1, 2]] * 2
+    lines = [record for record in caplog.records if record.name.startswith("executorch_coreml")]
+    assert [record.name for record in lines] == ["executorch_coreml.engine.device"] * bool(told)
+    for record in lines:
+        assert record.levelno == logging.WARNING
+        assert str(told) in record.getMessage()
+        assert record.getMessage().endswith("the CPU runs the model")
 
 
 def test_inputs_of_any_layout_and_outputs_of_their_own(sum_model: Model) -> None:

@@ -113,7 +113,16 @@ def test_precision_is_chosen_at_load(stock: Path, restore_defaults: None) -> Non
 
 @pytest.mark.parametrize(
     "options",
-    [{"precision": "bf16"}, {"threads": 0}, {"threads": True}, {"colour": 1}],
+    [
+        {"precision": "bf16"},
+        {"threads": 0},
+        {"threads": True},
+        {"device": "TPU"},
+        {"device": 1},
+        {"cache_dir": ""},
+        {"cache_dir": 1},
+        {"colour": 1},
+    ],
     ids=lambda options: next(iter(options)),
 )
 def test_wrong_options_change_nothing(options: dict[str, Any]) -> None:
