@@ -1,7 +1,9 @@
 """Latency through the ExecuTorch runtime: ours, XNNPACK's and eager PyTorch's, in one run.
 
 All variants of a model live in one process and take turns. ``float32`` is the float32 program
-without rounding, ``faithful`` the fp16 program with every fp16 value rounded as Core ML does.
+without rounding, ``faithful`` the fp16 program with every fp16 value rounded as Core ML does. A
+second table has the time to load a method, with and without a cache of compiled models; a third
+what a call costs beyond OpenVINO's own run of the same compiled model.
 
     python benchmarks/runtime.py [model ...]
 """
@@ -10,11 +12,15 @@ from __future__ import annotations
 
 import logging
 import sys
+import tempfile
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from math import exp, log
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 warnings.simplefilter("ignore")
@@ -31,8 +37,16 @@ from measure import machine, parser, side_by_side  # noqa: E402
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 from architectures import MODELS, build  # noqa: E402
 
-import executorch_coreml.runtime  # noqa: E402, F401
-from executorch_coreml import ComputePrecision, CoreMLBackend, CoreMLPartitioner  # noqa: E402
+import executorch_coreml.runtime  # noqa: E402
+from executorch_coreml import (  # noqa: E402
+    ComputePrecision,
+    CoreMLBackend,
+    CoreMLPartitioner,
+    Model,
+)
+
+FLOAT32, FLOAT16 = ComputePrecision.FLOAT32, ComputePrecision.FLOAT16
+_LOADS = 5
 
 
 def coreml(precision: ComputePrecision) -> CoreMLPartitioner:
@@ -40,46 +54,134 @@ def coreml(precision: ComputePrecision) -> CoreMLPartitioner:
     return CoreMLPartitioner(compile_specs=specs, lower_full_graph=True)
 
 
-def load(model: torch.nn.Module, inputs: tuple[Any, ...], partitioner: Any) -> tuple[Any, float]:
-    """(loaded program, milliseconds to load its method).
-
-    The program must outlive its method: it owns the bytes that the method reads.
-    """
+def lowered(model: torch.nn.Module, inputs: tuple[Any, ...], partitioner: Any) -> bytes:
     exported = torch.export.export(model, inputs, strict=False)
     edge = to_edge_transform_and_lower(exported, partitioner=[partitioner])
-    pte = bytes(edge.to_executorch().buffer)
-    start = time.perf_counter()
+    return bytes(edge.to_executorch().buffer)
+
+
+def load(pte: bytes) -> Any:
+    """A loaded program. It must outlive its method: it owns the bytes that the method reads."""
     program = Runtime.get().load_program(pte)
     program.load_method("forward")
-    return program, (time.perf_counter() - start) * 1e3
+    return program
+
+
+def load_time(pte: bytes) -> float:
+    """Median milliseconds to load the method of a program that is in memory."""
+    times = []
+    for _ in range(_LOADS):
+        start = time.perf_counter()
+        load(pte)
+        times.append((time.perf_counter() - start) * 1e3)
+    return median(times)
+
+
+@contextmanager
+def caching() -> Iterator[None]:
+    with tempfile.TemporaryDirectory() as directory:
+        executorch_coreml.runtime.configure(cache_dir=directory)
+        try:
+            yield
+        finally:
+            executorch_coreml.runtime.configure(cache_dir=None)
+
+
+class Scale(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 2
+
+
+class Sum(torch.nn.Module):
+    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+        return torch.stack(tensors).sum(0)
+
+
+SMALL = {
+    "x * 2, 1 element": (Scale(), (torch.ones(1),)),
+    "linear, 64 -> 64": (torch.nn.Linear(64, 64), (torch.ones(1, 64),)),
+    "sum of 8 tensors": (Sum(), tuple(torch.ones(16) for _ in range(8))),
+    "x * 2, 1 MB": (Scale(), (torch.ones(1 << 18),)),
+}
+
+
+def calls() -> None:
+    """Microseconds of a call, and what of them is not OpenVINO's run."""
+    print("| program | OpenVINO alone | execute | beyond OpenVINO | Model.run | XNNPACK |")
+    print("|---|---|---|---|---|---|")
+    for name, (module, inputs) in SMALL.items():
+        pte = lowered(module, inputs, coreml(FLOAT32))
+        ours, xnnpack = load(pte), load(lowered(module, inputs, XnnpackPartitioner()))
+        model = Model(pte)
+        request = model._compiled.model.create_infer_request()
+        arrays = [tensor.numpy() for tensor in inputs]
+        for i, array in enumerate(arrays):
+            request.get_input_tensor(i).data[...] = array
+        ms = side_by_side(
+            {
+                "openvino": partial(request.infer, share_outputs=True),
+                "execute": partial(ours.load_method("forward").execute, inputs),
+                "run": partial(model.run, arrays),
+                "xnnpack": partial(xnnpack.load_method("forward").execute, inputs),
+            }
+        )
+        us = {variant: time * 1e3 for variant, time in ms.items()}
+        beyond = us["execute"] - us["openvino"]
+        print(f"| {name} | {us['openvino']:.1f} µs | {us['execute']:.1f} µs | **{beyond:.1f}** "
+              f"| {us['run']:.1f} µs | {us['xnnpack']:.1f} µs |", flush=True)  # fmt: skip
+
+
+def latencies(
+    name: str, programs: dict[str, bytes], eager: Any, inputs: tuple[Any, ...]
+) -> tuple[float, float]:
+    """Prints a row; returns its two ratios."""
+    loaded = {variant: load(pte) for variant, pte in programs.items()}
+    runs = {
+        variant: partial(program.load_method("forward").execute, inputs)
+        for variant, program in loaded.items()
+    }
+    with torch.inference_mode():
+        ms = side_by_side(runs | {"eager": partial(eager, *inputs)})
+    ratios = ms["float32"] / ms["xnnpack"], ms["faithful"] / ms["float32"]
+    times = " | ".join(f"{t:.2f} ms" for t in ms.values())
+    print(f"| {name} | {times} | **{ratios[0]:.2f}** | **{ratios[1]:.2f}** |", flush=True)
+    return ratios
+
+
+def loads(name: str, programs: dict[str, bytes]) -> str:
+    """A row of times to load a method."""
+    ours = [programs["float32"], programs["faithful"]]
+    plain = [load_time(pte) for pte in ours]
+    with caching():
+        for pte in ours:
+            load(pte)
+        cached = [load_time(pte) for pte in ours]
+    times = (*plain, *cached, load_time(programs["xnnpack"]))
+    return f"| {name} | {' | '.join(f'{t:.0f} ms' for t in times)} |"
 
 
 def main(names: list[str]) -> None:
     print(machine(), end="\n\n")
     print("| model | float32 | faithful fp16 | XNNPACK | eager | float32 / XNNPACK "
-          "| faithful / float32 | load, float32 |")  # fmt: skip
-    print("|---|---|---|---|---|---|---|---|")
+          "| faithful / float32 |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|")
     ratios: list[tuple[float, float]] = []
+    rows: list[str] = []
+    load(lowered(*SMALL["x * 2, 1 element"], coreml(FLOAT32)))  # imports the engine
     for name in names:
         model, inputs = build(name)
-        float32, load_time = load(model, inputs, coreml(ComputePrecision.FLOAT32))
-        faithful, _ = load(model, inputs, coreml(ComputePrecision.FLOAT16))
-        xnnpack, _ = load(model, inputs, XnnpackPartitioner())
-        with torch.inference_mode():
-            ms = side_by_side(
-                {
-                    "float32": partial(float32.load_method("forward").execute, inputs),
-                    "faithful": partial(faithful.load_method("forward").execute, inputs),
-                    "xnnpack": partial(xnnpack.load_method("forward").execute, inputs),
-                    "eager": partial(model, *inputs),
-                }
-            )
-        ratios.append((ms["float32"] / ms["xnnpack"], ms["faithful"] / ms["float32"]))
-        times = " | ".join(f"{t:.2f} ms" for t in ms.values())
-        print(f"| {name} | {times} | **{ratios[-1][0]:.2f}** | **{ratios[-1][1]:.2f}** "
-              f"| {load_time:.0f} ms |", flush=True)  # fmt: skip
+        programs = {
+            "float32": lowered(model, inputs, coreml(FLOAT32)),
+            "faithful": lowered(model, inputs, coreml(FLOAT16)),
+            "xnnpack": lowered(model, inputs, XnnpackPartitioner()),
+        }
+        ratios.append(latencies(name, programs, model, inputs))
+        rows.append(loads(name, programs))
     means = [exp(sum(map(log, column)) / len(ratios)) for column in zip(*ratios, strict=True)]
     print(f"\nGeometric means: float32 / XNNPACK {means[0]:.2f}, faithful / float32 {means[1]:.2f}")
+    print("\n| load | float32 | faithful fp16 | float32, cached | faithful, cached | XNNPACK |")
+    print("|---|---|---|---|---|---|", *rows, sep="\n", end="\n\n")
+    calls()
 
 
 if __name__ == "__main__":
