@@ -19,7 +19,8 @@ from executorch_coreml.engine.compile import CompiledFunction
 from executorch_coreml.engine.kernels.operand import shareable
 from executorch_coreml.engine.kernels.violations import raise_recorded
 from executorch_coreml.engine.port import Array, tensor_type
-from executorch_coreml.mil.types import NUMPY_DTYPES
+from executorch_coreml.errors import RunError
+from executorch_coreml.mil.types import NUMPY_DTYPES, Value
 
 LARGE = 1 << 18
 """From so many bytes on, a tensor is used in place. Copying as many takes some ten microseconds,
@@ -65,6 +66,7 @@ class Request:
             for tensor, known in zip(self._given, self._known, strict=True)
         ]
         self._large = [i for i, known in enumerate(self._known) if known and _size(*known) >= LARGE]
+        self._outputs = compiled.outputs
         self._recording = compiled.recording
         self._record = len(compiled.outputs) + len(compiled.written)
         self._lent: list[int] = []
@@ -87,7 +89,8 @@ class Request:
         """Compute, and give every output to ``receiver`` under its position.
 
         Raises:
-            RunError: An op finds an index out of range.
+            RunError: An op finds an index out of range, or an output has another shape than the
+                program declares.
             RuntimeError, MemoryError: OpenVINO cannot.
 
         After an error the request is of no use any more.
@@ -106,6 +109,7 @@ class Request:
             if slot not in placed:
                 if result is None:
                     result = self._request.get_output_tensor(slot).data
+                    _require_declared(self._outputs[slot], result.shape)
                 receiver.take(positions[slot], result)
         if placed or self._lent:
             self._take_back()
@@ -126,6 +130,13 @@ def _known(compiled: CompiledFunction, slot: int) -> tuple[tuple[int, ...], np.d
     if extents.is_dynamic:
         return None
     return tuple(extents.to_shape()), NUMPY_DTYPES[tensor_type(compiled.outputs[slot]).dtype]
+
+
+def _require_declared(value: Value, shape: tuple[int, ...]) -> None:
+    declared = tensor_type(value)
+    pairs = zip(declared.shape, shape, strict=False)
+    if len(declared.shape) != len(shape) or any(a not in (None, b) for a, b in pairs):
+        raise RunError(f"output {value.name} is declared as {declared}, computed {list(shape)}")
 
 
 def _size(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
