@@ -31,6 +31,7 @@ lint: $(READY)
 	$(VENV)/bin/mypy
 
 bench: $(READY)
+	$(PIP) --no-build-isolation --editable '.[dev,bench]'
 	$(PY) benchmarks/lowering.py
 	$(PY) benchmarks/runtime.py
 

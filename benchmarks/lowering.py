@@ -28,7 +28,10 @@ from architectures import LARGE_MODELS, MODELS, build
 BACKENDS = {"ours": "executorch_coreml", "existing": "executorch.backends.apple.coreml"}
 
 
-NAMES = [*(name for name in MODELS if "Llama" not in name), *LARGE_MODELS]
+NAMES = [
+    *(name for name in MODELS if "Llama" not in name),
+    *(name for name in LARGE_MODELS if "Llama" in name),
+]
 ROUNDS = 3
 
 

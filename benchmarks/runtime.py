@@ -1,4 +1,4 @@
-"""Latency through the ExecuTorch runtime: ours, XNNPACK's and eager PyTorch's, in one run.
+"""Latency through the ExecuTorch runtime, ours and XNNPACK's, with ONNX Runtime and eager PyTorch.
 
 All variants of a model live in one process and take turns. ``float32`` is the float32 program
 without rounding, ``faithful`` the fp16 program with every fp16 value rounded as Core ML does. A
@@ -15,9 +15,10 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
+from io import BytesIO, StringIO
 from math import exp, log
 from pathlib import Path
 from statistics import median
@@ -26,6 +27,7 @@ from typing import Any
 warnings.simplefilter("ignore")
 logging.disable(logging.WARNING)
 
+import onnxruntime  # noqa: E402
 import torch  # noqa: E402
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import (  # noqa: E402
     XnnpackPartitioner,
@@ -47,6 +49,7 @@ from executorch_coreml import (  # noqa: E402
 
 FLOAT32, FLOAT16 = ComputePrecision.FLOAT32, ComputePrecision.FLOAT16
 _LOADS = 5
+_WHISPER = "Whisper-tiny encoder"
 
 
 def coreml(precision: ComputePrecision) -> CoreMLPartitioner:
@@ -58,6 +61,17 @@ def lowered(model: torch.nn.Module, inputs: tuple[Any, ...], partitioner: Any) -
     exported = torch.export.export(model, inputs, strict=False)
     edge = to_edge_transform_and_lower(exported, partitioner=[partitioner])
     return bytes(edge.to_executorch().buffer)
+
+
+def onnx_run(model: torch.nn.Module, inputs: tuple[Any, ...]) -> Callable[[], Any]:
+    """A run of the model in ONNX Runtime on the CPU."""
+    stream = BytesIO()
+    with redirect_stdout(StringIO()):
+        torch.onnx.export(model, inputs, dynamo=True, verbose=False).save(stream)
+    session = onnxruntime.InferenceSession(stream.getvalue(), providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_inputs()]
+    feed = dict(zip(names, (tensor.numpy() for tensor in inputs), strict=True))
+    return partial(session.run, None, feed)
 
 
 def load(pte: bytes) -> Any:
@@ -140,6 +154,7 @@ def latencies(
         variant: partial(program.load_method("forward").execute, inputs)
         for variant, program in loaded.items()
     }
+    runs["onnx"] = onnx_run(eager, inputs)
     with torch.inference_mode():
         ms = side_by_side(runs | {"eager": partial(eager, *inputs)})
     ratios = ms["float32"] / ms["xnnpack"], ms["faithful"] / ms["float32"]
@@ -162,9 +177,9 @@ def loads(name: str, programs: dict[str, bytes]) -> str:
 
 def main(names: list[str]) -> None:
     print(machine(), end="\n\n")
-    print("| model | float32 | faithful fp16 | XNNPACK | eager | float32 / XNNPACK "
-          "| faithful / float32 |")  # fmt: skip
-    print("|---|---|---|---|---|---|---|")
+    print("| model | float32 | faithful fp16 | XNNPACK | ONNX Runtime | eager "
+          "| float32 / XNNPACK | faithful / float32 |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|")
     ratios: list[tuple[float, float]] = []
     rows: list[str] = []
     load(lowered(*SMALL["x * 2, 1 element"], coreml(FLOAT32)))  # imports the engine
@@ -185,4 +200,4 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(parser(__doc__, MODELS).parse_args().models)
+    main(parser(__doc__, [*MODELS, _WHISPER]).parse_args().models)

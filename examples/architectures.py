@@ -135,6 +135,22 @@ def llama(
     return First(LlamaForCausalLM(config), use_cache=False), tokens(64, config.vocab_size)
 
 
+def whisper_encoder() -> tuple[nn.Module, tuple[torch.Tensor]]:
+    """Whisper's encoder in the shape of tiny: 4 layers, width 384, 6 heads, 30 s of sound as 80 mel
+    bands in 3000 frames."""
+    from transformers import WhisperConfig, WhisperModel
+
+    config = WhisperConfig(
+        d_model=384,
+        encoder_layers=4,
+        encoder_attention_heads=6,
+        encoder_ffn_dim=1536,
+        decoder_layers=1,
+    )
+    mel = torch.randn(1, 80, 3000, generator=torch.Generator().manual_seed(0))
+    return First(WhisperModel(config).encoder), (mel,)
+
+
 MODELS: dict[str, Callable[[], tuple[nn.Module, tuple[torch.Tensor]]]] = {
     "MobileNetV2": mobilenet_v2,
     "ResNet-50": resnet50,
@@ -143,8 +159,9 @@ MODELS: dict[str, Callable[[], tuple[nn.Module, tuple[torch.Tensor]]]] = {
     "Llama, 2 layers": llama,
 }
 
-# Too large for the test suite: lowering is measured on them.
+# Too large for the test suite: benchmarks alone use them.
 LARGE_MODELS: dict[str, Callable[[], tuple[nn.Module, tuple[torch.Tensor]]]] = {
+    "Whisper-tiny encoder": whisper_encoder,
     "Llama, 8 layers, 150 M": partial(llama, layers=8, width=1024, vocabulary=28672),
 }
 
