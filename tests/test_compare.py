@@ -259,7 +259,7 @@ def broken(): return 1 / 0
     [
         ("net.py", "no callable 'model'. Hint: it has wrong, broken"),
         ("net.py:wrong", "returned a ReLU, not (model, example inputs)"),
-        ("net.py:broken", "ZeroDivisionError: division by zero at"),
+        ("net.py:broken", "net.py:broken failed: ZeroDivisionError: division by zero. Hint: "),
         ("absent.py", "no file"),
         ("absent_module:net", "absent_module cannot be imported"),
         ("net.onnx", "no Python file and no module:callable"),

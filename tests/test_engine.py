@@ -193,9 +193,9 @@ def test_safe_conversions(sum_model: Model, dtype: str) -> None:
         ({"z": np.zeros(1)}, "['z'] unknown"),
         ({"x": np.zeros((3, 2))}, "cannot have shape (3, 2)"),
         ({"x": np.zeros((2, 3, 1))}, "cannot have shape (2, 3, 1)"),
-        ({"n": np.zeros(3, np.float32)}, "n takes int32, got float32"),
+        ({"n": np.zeros(3, np.float32)}, "input n: it takes int32, got float32"),
         ({"n": np.array([0, 2**31, 0])}, "values from 0 to 2147483648"),
-        ({"x": np.array([["a"] * 3] * 2)}, "x takes fp32"),
+        ({"x": np.array([["a"] * 3] * 2)}, "input x: it takes fp32"),
     ],
 )
 def test_wrong_inputs_are_refused(sum_model: Model, change: dict[str, Any], words: str) -> None:

@@ -46,7 +46,9 @@ def test_the_length_of_a_shape_is_a_rank(precision: Any, tmp_path: Path) -> None
         got = model.predict({"shape": ints(*extents)})["y"]
         assert got.shape == tuple(extents)
         assert (got == 2).all()
-    with pytest.raises(InputError, match=r"shape cannot have shape \(6,\); allowed: \(1..5\)"):
+    with pytest.raises(
+        InputError, match=r"input shape: it cannot have shape \(6,\); allowed: \(1..5\)"
+    ):
         model.predict({"shape": ints(1, 1, 1, 1, 1, 1)})
 
 

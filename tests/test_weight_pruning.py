@@ -337,8 +337,8 @@ def test_weights_of_few_bits_stay_as_they_are_unless_asked() -> None:
         ({"n_m_ratio": [3, 2]}, "n <= m"),
         ({"weight_threshold": None}, "weight_threshold must be a number; got None.*Hint: .*0"),
         ({"joint_compression": "yes"}, "joint_compression must be True or False; got 'yes'"),
-        ({"threshold": torch.int8}, "op_pruner_config is no plain data"),
-        ([], "op_pruner_config must be a dictionary"),
+        ({"threshold": torch.int8}, "op_pruner_config: it is no plain data"),
+        ([], "op_pruner_config: it must be a dictionary"),
     ],
 )
 def test_wrong_configurations_are_refused_when_the_spec_is_made(config: Any, message: str) -> None:

@@ -21,6 +21,9 @@ One message shape for all: ``what (node) at file:line in module: reason. Hint: r
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
+
+_BUG = "this is a bug in executorch-coreml; please report it with the model's line"
 
 
 class CoreMLError(Exception):
@@ -29,13 +32,18 @@ class CoreMLError(Exception):
     Args:
         message: What went wrong, as one sentence without the final full stop.
         location: Where, in the user's terms: ``"node div_2 at model.py:41 in encoder.ffn"``.
-        hint: What the user can do about it.
+        hint: What the user can do about it; :attr:`remedy` if None.
+
+    Attributes:
+        remedy: What helps against most errors of the type, if there is such a thing.
     """
+
+    remedy: ClassVar[str | None] = None
 
     def __init__(self, message: str, *, location: str | None = None, hint: str | None = None):
         self.message = message
         self.location = location
-        self.hint = hint
+        self.hint = hint = hint or self.remedy
         text = f"{location}: {message}" if location else message
         if hint:
             text = f"{text.rstrip('.')}. Hint: {hint}"
@@ -45,6 +53,8 @@ class CoreMLError(Exception):
 class OptionsError(CoreMLError, ValueError):
     """A compile option that is unknown, malformed or contradicts another one."""
 
+    remedy = "docs/compile_options.md has the options, docs/quantization.md those of the quantizer"
+
 
 class CompileError(CoreMLError):
     """A PyTorch program could not be turned into a Core ML model."""
@@ -53,13 +63,19 @@ class CompileError(CoreMLError):
 class UnsupportedOp(CompileError, NotImplementedError):
     """One or more ops, or arguments of ops, that Core ML cannot express."""
 
+    remedy = "rewrite that line, or set lower_full_graph=False to run the op outside the delegate"
+
 
 class LoweringError(CompileError):
     """A bug of ours: a rule raised or emitted something wrong. The cause is chained."""
 
+    remedy = _BUG
+
 
 class TypeMismatch(CompileError):
     """A lowered value has another dtype or shape than the one PyTorch computed for it."""
+
+    remedy = _BUG
 
 
 class PackageError(CompileError):
@@ -73,6 +89,8 @@ class PayloadError(CoreMLError, ValueError):
         offset: Byte offset of the first thing that is wrong, where one can be named.
     """
 
+    remedy = "it is damaged, cut short or something else than its name says; make or copy it again"
+
     def __init__(self, message: str, *, offset: int | None = None, hint: str | None = None):
         self.offset = offset
         location = None if offset is None else f"at byte {offset}"
@@ -81,6 +99,8 @@ class PayloadError(CoreMLError, ValueError):
 
 class ProgramError(CoreMLError, ValueError):
     """An ML Program that is malformed; the location names function, op and value."""
+
+    remedy = "make the model again; if the tool that made it is not at fault, please report it"
 
 
 class RunError(CoreMLError, RuntimeError):
@@ -93,12 +113,18 @@ class MissingKernel(RunError):
     Args:
         ops: One line per op: ``"<function>: <op type> <op name>"``, with the reason in parentheses
             where it is known.
+        location: Which model.
     """
 
-    def __init__(self, ops: Sequence[str], *, hint: str | None = None):
+    remedy = "run the program on an Apple device, or report the op"
+
+    def __init__(self, ops: Sequence[str], *, location: str | None = None, hint: str | None = None):
         self.ops = tuple(ops)
-        super().__init__(f"no kernel for {len(self.ops)} op(s): " + "; ".join(self.ops), hint=hint)
+        message = f"no kernel for {len(self.ops)} op(s): " + "; ".join(self.ops)
+        super().__init__(message, location=location, hint=hint)
 
 
 class InputError(RunError):
     """An input of a model run has a wrong name, dtype, shape or value."""
+
+    remedy = "etcoreml inspect shows what a model takes"

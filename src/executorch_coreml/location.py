@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import traceback
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 # Frames below these folders are libraries the model calls, not the user's own lines.
 _LIBRARY = re.compile(r"[/\\](torch|executorch|torchao)[/\\]")
+_OURS = str(Path(__file__).parent)
 _FOLDER = re.compile(r".*[/\\]")
 # Ops that a quantizer puts between layers. They have no place of their own.
 _INSERTED = ("quantized_decomposed.", "torchao.", "quant.")
@@ -68,6 +71,21 @@ def locate(node: torch.fx.Node) -> Location:
     user = [f for f in frames if not _LIBRARY.search(f[0])] or frames
     file, line = (user[-1][0], int(user[-1][1])) if user else (None, None)
     return Location(op_name(own), own.name, file, line, _module(node))
+
+
+def raised_at(error: BaseException) -> str | None:
+    """``"net.py:12"``, the innermost line of the user's that the exception went through; None if
+    it went through none."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = frame.filename
+        if not (_LIBRARY.search(file) or file.startswith(("<", _OURS))):
+            return f"{file}:{frame.lineno}"
+    return None
+
+
+def said(error: BaseException) -> str:
+    """Type and text of an exception, up to the first empty line: torch's go on with advice."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10) * 2)[0]}"
 
 
 def _module(node: torch.fx.Node) -> str:

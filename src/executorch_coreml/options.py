@@ -96,7 +96,7 @@ def _member(enum: type[E], given: Any, what: str, key: Callable[[Any], Any]) -> 
         if wanted in (key(member), member.value, member.name):
             return member
     allowed = ", ".join(m.name for m in enum)
-    raise OptionsError(f"{what} must be one of {allowed}; got {given!r}")
+    raise OptionsError(f"it must be one of {allowed}; got {given!r}", location=what)
 
 
 def compute_unit(given: Any) -> ComputeUnit:
@@ -123,7 +123,7 @@ def weight_sharing(given: Any) -> WeightSharing:
 def pass_names(given: Any) -> tuple[str, ...]:
     """Names as a tuple. Whether coremltools knows them is asked where coremltools is at hand."""
     if isinstance(given, str) or not all(isinstance(name, str) for name in given):
-        raise OptionsError(f"pass_names must be a list of names; got {given!r}")
+        raise OptionsError(f"it must be a list of names; got {given!r}", location="pass_names")
     return tuple(given)
 
 
@@ -134,10 +134,11 @@ def keep_fp32(given: Any) -> tuple[str, ...]:
         OptionsError: It is no list of names, or one of them is empty.
     """
     if isinstance(given, str) or not all(isinstance(name, str) for name in given):
-        raise OptionsError(f"keep_fp32 must be a list of module paths; got {given!r}")
+        raise OptionsError(f"it must be a list of paths; got {given!r}", location="keep_fp32")
     if not all(name.strip(":") for name in given):
         raise OptionsError(
-            "keep_fp32 has an entry without a name",
+            "an entry has no name",
+            location="keep_fp32",
             hint="for the whole model, set compute_precision to FLOAT32",
         )
     return tuple(given)
@@ -155,11 +156,11 @@ def pruner_config(given: Any) -> Mapping[str, Any]:
 
 def _plain(name: str, given: Any) -> Mapping[str, Any]:
     if not isinstance(given, Mapping):
-        raise OptionsError(f"{name} must be a dictionary; got {given!r}")
+        raise OptionsError(f"it must be a dictionary; got {given!r}", location=name)
     try:
         return dict(json.loads(json.dumps(dict(given))))
     except (TypeError, ValueError) as cause:
-        raise OptionsError(f"{name} is no plain data: {cause}") from cause
+        raise OptionsError(f"it is no plain data: {cause}", location=name) from cause
 
 
 def enumerated_shapes(given: Any) -> Mapping[str, Shapes]:

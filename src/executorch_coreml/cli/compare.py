@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,11 +112,13 @@ def _program(model: str, files: dict[str, Path], seed: int | None) -> tuple[Any,
     import torch
 
     from executorch_coreml.cli.load import load
+    from executorch_coreml.cli.output import quiet_imports
     from executorch_coreml.debug.inputs import example_inputs, input_names, random_inputs
     from executorch_coreml.debug.run import exported
 
     source = load(model)
-    program = exported(source.model, source.inputs)
+    with quiet_imports(logging.ERROR):
+        program = exported(source.model, source.inputs)
     names = input_names(program)
     given = {name: torch.from_numpy(array) for name, array in load_arrays(files).items()}
     if set(names) <= set(given):

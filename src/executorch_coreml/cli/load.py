@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module, util
@@ -12,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from executorch_coreml.errors import CompileError
+from executorch_coreml.location import raised_at, said
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +73,11 @@ def _callable(place: str, name: str) -> Callable[[], Any]:
     try:
         module = _from_file(Path(place)) if place.endswith(".py") else _imported(place)
     except Exception as cause:
-        raise CompileError(f"{place} cannot be imported: {_said(cause)}") from cause
+        raise CompileError(
+            f"{place} cannot be imported: {said(cause)}",
+            location=raised_at(cause),
+            hint="it must be a file or module that Python can import by itself",
+        ) from cause
     found = getattr(module, name, None)
     if not callable(found):
         there = [key for key, value in vars(module).items() if _own(value, module)]
@@ -111,7 +115,11 @@ def _made(text: str, call: Callable[[], Any]) -> Source:
     try:
         made = call()
     except Exception as cause:
-        raise CompileError(f"{text} failed: {_said(cause)}") from cause
+        raise CompileError(
+            f"{text} failed: {said(cause)}",
+            location=raised_at(cause),
+            hint="correct the function; it is called without arguments",
+        ) from cause
     if isinstance(made, torch.export.ExportedProgram):
         return Source(made, None)
     if isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], (tuple, list)):
@@ -128,10 +136,3 @@ def _described(made: Any) -> str:
     if isinstance(made, tuple):
         return f"({', '.join(type(item).__name__ for item in made)})"
     return f"a {type(made).__name__}"
-
-
-def _said(cause: Exception) -> str:
-    """The exception with the line that raised it."""
-    frames = traceback.extract_tb(cause.__traceback__)
-    where = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-    return f"{type(cause).__name__}: {cause}{where}"

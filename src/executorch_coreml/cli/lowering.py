@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
 import time
@@ -232,7 +233,8 @@ def lower(models: tuple[str, ...], options: Lowering, progress: Progress) -> Low
 
         from executorch_coreml.debug.run import exported
         from executorch_coreml.partition import CoreMLPartitioner, edge_compile_config
-    with progress.step("exporting"):
+        from executorch_coreml.partition.edge import refusals_of_executorch
+    with progress.step("exporting"), quiet_imports(logging.ERROR):
         programs = {name: exported(each.model, each.inputs) for name, each in sources.items()}
     partitioners = {
         name: CoreMLPartitioner(
@@ -244,7 +246,8 @@ def lower(models: tuple[str, ...], options: Lowering, progress: Progress) -> Low
         )
         for name, program in programs.items()
     }
-    with progress.step("lowering"), warnings.catch_warnings():
+    refusals = refusals_of_executorch(programs.values())
+    with progress.step("lowering"), warnings.catch_warnings(), refusals:
         warnings.simplefilter("ignore")
         edge = to_edge_transform_and_lower(
             programs,

@@ -19,9 +19,14 @@ _PIPED_WIDTH = 1000  # characters: no cell wraps where a program reads the lines
 
 
 @contextmanager
-def quiet_imports() -> Iterator[None]:
-    """torch and torchao warn, when they are imported, of parts that are not needed here."""
-    logging.disable(logging.WARNING)
+def quiet_imports(most: int = logging.WARNING) -> Iterator[None]:
+    """torch and torchao warn, when they are imported, of parts that are not needed here.
+
+    Args:
+        most: The level up to which nothing is logged. ``torch.export`` logs as errors what it then
+            raises.
+    """
+    logging.disable(most)
     try:
         yield
     finally:

@@ -29,7 +29,9 @@ def require_compiler() -> None:
     """
     if sys.platform != "darwin":
         raise PackageError(
-            "compiled models need Apple's compiler, which runs on macOS only", hint=_ELSEWHERE
+            "compiled models need Apple's compiler, which runs on macOS only",
+            location="model_type COMPILED_MODEL",
+            hint=_ELSEWHERE,
         )
 
 

@@ -210,7 +210,6 @@ def _lower_node(emit: Emit, call: Call, wide: Mapping[Node, str]) -> None:
         raise LoweringError(
             f"the rule at {rule.where} failed with {type(cause).__name__}: {cause}",
             location=str(locate(node)),
-            hint="this is a bug in executorch-coreml; please report it with the model's line",
         ) from cause
     if not rule.in_range:
         result = _wrapped(emit, call, result)

@@ -21,6 +21,7 @@ from executorch_coreml.mil.bundle import read_payload
 from executorch_coreml.mil.types import Bundle, TensorType
 from executorch_coreml.options import CompileOptions
 from executorch_coreml.partition import CoreMLPartitioner, edge_compile_config
+from executorch_coreml.partition.edge import refusals_of_executorch
 from executorch_coreml.partition.report import Report
 
 
@@ -81,7 +82,7 @@ def lowered(program: ExportedProgram, compile_specs: list[Any]) -> LoweredProgra
         OptionsError: The specs hold something unknown.
     """
     partitioner = CoreMLPartitioner(compile_specs=compile_specs)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), refusals_of_executorch([program]):
         warnings.simplefilter("ignore")
         edge = to_edge_transform_and_lower(
             program, partitioner=[partitioner], compile_config=edge_compile_config()

@@ -30,8 +30,8 @@ from executorch_coreml.debug.layers import of_float_model
 from executorch_coreml.debug.measure import Error
 from executorch_coreml.debug.program import LoweredProgram, lowered
 from executorch_coreml.debug.record import run_program
-from executorch_coreml.errors import InputError, OptionsError
-from executorch_coreml.location import locate
+from executorch_coreml.errors import CompileError, InputError, OptionsError
+from executorch_coreml.location import locate, raised_at, said
 from executorch_coreml.options import KEEP_FP32, CompileOptions, ComputePrecision
 
 MIN_SNR = 30.0  # dB; noise of 3 % of the signal's amplitude
@@ -150,6 +150,7 @@ def exported(model: torch.nn.Module | ExportedProgram, inputs: Any = None) -> Ex
 
     Raises:
         InputError: No model, or inputs of a module that are no tuple.
+        CompileError: ``torch.export`` cannot export the module; its exception is the cause.
     """
     if isinstance(model, ExportedProgram):
         return model
@@ -162,7 +163,14 @@ def exported(model: torch.nn.Module | ExportedProgram, inputs: Any = None) -> Ex
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.export.export(model, inputs, strict=False)
+        try:
+            return torch.export.export(model, inputs, strict=False)
+        except Exception as cause:  # of torch, or of the module's own code
+            raise CompileError(
+                f"torch.export cannot export the model: {said(cause)}",
+                location=raised_at(cause),
+                hint="the model must run on the inputs, without branches on values of tensors",
+            ) from cause
 
 
 def _leaves(program: ExportedProgram, inputs: Any) -> list[Any]:

@@ -162,7 +162,7 @@ def _require_kernels(function: Function) -> None:
         if op.type != "const" and op.type not in TABLE
     ]
     if missing:
-        raise MissingKernel(missing, hint="run the program on an Apple device, or report the op")
+        raise MissingKernel(missing, location=f"function {function.name!r}")
 
 
 def _reason(op: Op) -> str:

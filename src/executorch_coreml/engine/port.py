@@ -35,15 +35,15 @@ class Port:
             value = value.detach()
         array = np.asarray(value)
         if array.dtype != self.dtype:
-            array = converted(self.feature.name, self.type.dtype, array)
+            array = converted(f"input {self.feature.name}", self.type.dtype, array)
         if array.shape == self.fixed and not self.feature.enumerated:
             return array
         if self.fixed is not None and {array.shape, self.fixed} == {(), (1,)}:
             return array.reshape(self.fixed)
         if not self._allows(array.shape):
             raise InputError(
-                f"input {self.feature.name} cannot have shape {array.shape}; "
-                f"allowed: {self._allowed()}"
+                f"it cannot have shape {array.shape}; allowed: {self._allowed()}",
+                location=f"input {self.feature.name}",
             )
         return array
 
@@ -74,8 +74,13 @@ class Port:
         return str(self.type)
 
 
-def converted(name: str, dtype: str, array: Array) -> Array:
+def converted(where: str, dtype: str, array: Array) -> Array:
     """``array`` in another dtype, if Core ML would convert it and no value is lost but precision.
+
+    Args:
+        where: What is to be converted, for messages: ``"input x"``.
+        dtype: As MIL calls it.
+        array: Of any shape.
 
     Raises:
         InputError: floats for integers, non-numbers, or integers that do not fit.
@@ -85,11 +90,13 @@ def converted(name: str, dtype: str, array: Array) -> Array:
         with np.errstate(over="ignore"):
             return array.astype(target)
     if array.dtype.kind not in "iub" or target.kind not in "iuf":
-        raise InputError(f"{name} takes {dtype}, got {array.dtype}")
+        raise InputError(f"it takes {dtype}, got {array.dtype}", location=where)
     made = array.astype(target)
     if target.kind != "f" and array.dtype.kind != "b" and not (made == array).all():
         low, high = int(array.min()), int(array.max())
-        raise InputError(f"{name} takes {dtype}, got {array.dtype} values from {low} to {high}")
+        raise InputError(
+            f"it takes {dtype}, got {array.dtype} values from {low} to {high}", location=where
+        )
     return made
 
 

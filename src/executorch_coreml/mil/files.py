@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 from executorch_coreml.errors import PayloadError
 from executorch_coreml.mil.weights import WeightFile
 
+CHECK_PATH = "check the path and who may read it"
+
 OpenFile: TypeAlias = Callable[[str], memoryview]
 """Opens a file by its path inside a model; raises ``PayloadError`` if there is none."""
 
@@ -29,9 +31,11 @@ def map_file(path: Path) -> memoryview:
                 return memoryview(b"")
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except OSError as error:
-        raise PayloadError(f"{path}: {error.strerror}") from error
+        raise PayloadError(f"{path}: {error.strerror}", hint=CHECK_PATH) from error
     except ValueError as error:  # a NUL, or half of a character, in the name
-        raise PayloadError(f"{str(path)!r} is no name of a file: {error}") from error
+        raise PayloadError(
+            f"{str(path)!r} is no name of a file: {error}", hint=CHECK_PATH
+        ) from error
 
 
 def inside(name: Any, source: str) -> str:

@@ -127,7 +127,4 @@ def wrong(op: Any, how: str) -> NoReturn:
     Raises:
         LoweringError: Always.
     """
-    raise LoweringError(
-        f"{op.op_type} does not decode to the weight it encodes ({op.name}): {how}",
-        hint="this is a bug in executorch-coreml; please report it with the model",
-    )
+    raise LoweringError(f"{op.op_type} does not decode to the weight it encodes ({op.name}): {how}")

@@ -39,6 +39,8 @@ BOOL = frozenset({torch.bool})
 BYTES = frozenset({torch.int8, torch.uint8})  # quantized values
 ANY = FLOAT | INT | BOOL
 
+ASKED_TARGET = "minimum_deployment_target is"  # in reasons that another target would remove
+
 # What to do about a dtype that no rule takes.
 _INSTEAD = {
     torch.float64: "; make it float32, with .float()",
@@ -118,7 +120,7 @@ class Rule:
         oldest = self.oldest(call)
         if call.target is None or call.target >= oldest:
             return None
-        return f"needs {oldest.name} or later; minimum_deployment_target is {call.target.name}"
+        return f"needs {oldest.name} or later; {ASKED_TARGET} {call.target.name}"
 
     def _takes_fewer(self, call: Call) -> bool:
         """Whether the call can be written with fewer axes, whose extents must be known for it."""

@@ -32,7 +32,7 @@ from executorch_coreml.ops import TABLE
 from executorch_coreml.ops.bounds import NUMBER
 from executorch_coreml.ops.call import Call, normalise
 from executorch_coreml.ops.refused import why_not
-from executorch_coreml.ops.rule import INT, stays_whole
+from executorch_coreml.ops.rule import ASKED_TARGET, INT, stays_whole
 from executorch_coreml.ops.sizes import inexpressible, is_assertion, is_size
 from executorch_coreml.options import CompileOptions, Target
 from executorch_coreml.partition.border import cannot_enter, cannot_leave
@@ -327,18 +327,31 @@ def _known_ops(names: Iterable[str]) -> frozenset[Any]:
 
 
 def _not_full(report: Report) -> UnsupportedOp:
-    listed = "\n".join(f"  {decision}" for decision in report.refused)
-    return UnsupportedOp(
-        f"{len(report.refused)} node(s) cannot run in Core ML:\n{listed}",
-        hint="rewrite those lines, or set lower_full_graph=False to run them outside the delegate",
+    old = any(ASKED_TARGET in (decision.reason or "") for decision in report.refused)
+    return _refusal(
+        report.refused,
+        "",
+        ("set the minimum_deployment_target that is named, or none; " if old else "")
+        + "rewrite those lines, or set lower_full_graph=False to run them outside the delegate",
     )
 
 
 def _stranded(refused: dict[Node, str]) -> UnsupportedOp:
-    listed = "\n".join(f"  {locate(node)}: {reason}" for node, reason in refused.items())
-    return UnsupportedOp(
-        f"{len(refused)} node(s) cannot run in Core ML, and ExecuTorch has no kernel for them:\n"
-        f"{listed}",
-        hint="set the minimum_deployment_target that is named, quantize these layers otherwise, or "
+    return _refusal(
+        [Decision(locate(node), reason) for node, reason in refused.items()],
+        ", nor does ExecuTorch have a kernel",
+        "set the minimum_deployment_target that is named, quantize these layers otherwise, or "
         "name the op in skip_ops_for_coreml_delegation if another backend takes it",
+    )
+
+
+def _refusal(refused: Sequence[Decision], more: str, hint: str) -> UnsupportedOp:
+    """One error for all of them, at the place of the first."""
+    first, *others = refused
+    listed = "".join(f"\n  {decision}" for decision in others)
+    also = f"; {len(others)} more node(s) cannot run in Core ML:{listed}" if others else ""
+    return UnsupportedOp(
+        f"it cannot run in Core ML{more}: {first.reason}{also}",
+        location=str(first.location),
+        hint=hint,
     )
