@@ -1,12 +1,13 @@
 # make demo   trains, lowers, runs and compares real models (first run installs everything)
 # make test   the whole test suite
 # make lint   ruff and mypy
+# make docs   the documentation as a site, in build/site
 # make bench  side-by-side measurements, minutes
 # make fuzz   random calls of every op against eager PyTorch, MINUTES=20
 # make mutate damaged models through every public door, COUNT=20000, minutes
 # make suite  ExecuTorch's own operator suite in our flows, minutes; writes docs/suite.md
 # make conformance  coremltools' own tests with our engine, hours; writes docs/conformance.md
-.PHONY: demo test lint bench fuzz mutate suite conformance clean
+.PHONY: demo test lint docs bench fuzz mutate suite conformance clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -29,6 +30,9 @@ lint: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 
 bench: $(READY)
 	$(PIP) --no-build-isolation --editable '.[dev,bench]'
