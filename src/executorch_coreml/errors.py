@@ -23,6 +23,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+__all__ = [
+    "CompileError",
+    "CoreMLError",
+    "InputError",
+    "LoweringError",
+    "MissingKernel",
+    "OptionsError",
+    "PackageError",
+    "PayloadError",
+    "ProgramError",
+    "RunError",
+    "TypeMismatch",
+    "UnsupportedOp",
+]
+
 _BUG = "this is a bug in executorch-coreml; please report it with the model's line"
 
 

@@ -14,6 +14,15 @@ from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from executorch_coreml.errors import OptionsError
 
+__all__ = [
+    "CompileOptions",
+    "ComputePrecision",
+    "ComputeUnit",
+    "ModelType",
+    "Target",
+    "WeightSharing",
+]
+
 
 class ComputeUnit(Enum):
     """The units Core ML may use; equal in name to ``coremltools.ComputeUnit``."""
@@ -105,18 +114,22 @@ def compute_unit(given: Any) -> ComputeUnit:
 
 
 def compute_precision(given: Any) -> ComputePrecision:
+    """Our member for ours, coremltools' or its value."""
     return _member(ComputePrecision, given, "compute_precision", lambda m: m.value)
 
 
 def model_type(given: Any) -> ModelType:
+    """Our member for ours, coremltools' or its value."""
     return _member(ModelType, given, "model_type", lambda m: m.value)
 
 
 def target(given: Any) -> Target:
+    """Our member for ours, coremltools' or its value."""
     return _member(Target, given, "minimum_deployment_target", lambda m: m.value)
 
 
 def weight_sharing(given: Any) -> WeightSharing:
+    """Our member for ours, coremltools' or its value."""
     return _member(WeightSharing, given, "multimethod_weight_sharing_strategy", lambda m: m.value)
 
 

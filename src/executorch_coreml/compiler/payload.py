@@ -29,6 +29,16 @@ from typing import Any, TypeAlias
 
 from executorch_coreml.errors import PayloadError
 
+__all__ = [
+    "Reference",
+    "alignment_for",
+    "is_reference",
+    "pack",
+    "pack_reference",
+    "parse_reference",
+    "unpack",
+]
+
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
 Content: TypeAlias = "Buffer | tuple[Buffer, ...]"  # whole, or in pieces to be joined
 

@@ -66,12 +66,19 @@ class Model:
         delegate: int = 0,
     ):
         if precision not in ("faithful", "float32"):
-            raise InputError(f"precision is 'faithful' or 'float32', got {precision!r}")
+            raise InputError(
+                f"it is 'faithful' or 'float32', got {precision!r}",
+                location="precision",
+                hint="'faithful' rounds to fp16 as Core ML does",
+            )
         self.bundle = source if isinstance(source, Bundle) else read(source, delegate=delegate)
         self.function_name = function_name or self.bundle.default_function
         functions = self.bundle.program.functions
         if self.function_name not in functions:
-            raise InputError(f"no function {self.function_name!r}; there are {sorted(functions)}")
+            raise InputError(
+                f"no function {self.function_name!r}; there are {sorted(functions)}",
+                location=self.bundle.source,
+            )
         function, self._classifier = split_classifier(functions[self.function_name])
         self._runners = Runners(
             function,
@@ -142,9 +149,14 @@ class Model:
         if given not in allowed:
             names = ", ".join(self.inputs[i].name for i in self._enumerated)
             raise InputError(
-                f"inputs ({names}) cannot have shapes {given} together; "
-                f"allowed: {' or '.join(map(str, allowed))}"
+                f"they cannot have shapes {given} together; "
+                f"allowed: {' or '.join(map(str, allowed))}",
+                location=f"inputs ({names})",
             )
+
+    @property
+    def _where(self) -> str:
+        return f"{self.bundle.source}, function {self.function_name!r}"
 
     def make_state(self) -> State:
         """A new state, all zeros."""
@@ -189,7 +201,10 @@ class Model:
         missing = [name for name in names if name not in given]
         unknown = [name for name in given if name not in names]
         if missing or unknown:
-            raise InputError(f"inputs {missing} are missing, {unknown} unknown; it takes {names}")
+            raise InputError(
+                f"inputs {missing} are missing, {unknown} unknown; it takes {names}",
+                location=self._where,
+            )
         results = self.run([given[name] for name in names], state)
         return {
             feature.name: from_array(feature, result) if feature.kind == "image" else result
@@ -224,14 +239,20 @@ class Model:
             InputError: as for :meth:`predict`.
         """
         if len(arrays) != len(self._ports):
-            raise InputError(f"takes {len(self._ports)} inputs, got {len(arrays)}")
+            raise InputError(
+                f"takes {len(self._ports)} inputs, got {len(arrays)}", location=self._where
+            )
         fed = [port.accept(array) for port, array in zip(self._ports, arrays, strict=True)]
         if len(self._enumerated) > 1:
             self._require_tied_shapes(fed)
         if not self._compiled.states:
             state = None
         elif state is None:
-            raise InputError("the model has states", hint="pass state=model.make_state()")
+            raise InputError(
+                "the model has states",
+                location=self._where,
+                hint="pass state=model.make_state()",
+            )
         placed = [fed[i] for i in self._order]
         self._runners.runner_for(placed).run(placed, receiver, self._positions, state)
 

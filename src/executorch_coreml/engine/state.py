@@ -48,6 +48,7 @@ class State:
             raise RunError(f"state {name} needs {size} bytes of memory") from error
 
     def names(self) -> tuple[str, ...]:
+        """Of the states, in the order of the model."""
         return tuple(self._index)
 
     def __getitem__(self, name: str) -> Array:

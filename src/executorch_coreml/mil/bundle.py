@@ -25,6 +25,8 @@ from executorch_coreml.mil.pte import Delegate, is_pte, read_pte
 from executorch_coreml.mil.schema import Model
 from executorch_coreml.mil.types import Bundle, Description, Feature, Function, Program
 
+__all__ = ["read", "read_model", "read_payload"]
+
 Buffer: TypeAlias = "bytes | bytearray | memoryview | mmap.mmap"
 
 BACKEND_ID = "CoreMLBackend"

@@ -14,6 +14,25 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+__all__ = [
+    "Block",
+    "Bundle",
+    "Constant",
+    "Description",
+    "DictType",
+    "Feature",
+    "Function",
+    "ListType",
+    "Op",
+    "Program",
+    "Ref",
+    "StateType",
+    "TensorType",
+    "TupleType",
+    "UnrankedType",
+    "Value",
+]
+
 # MIL scalar type name -> numpy dtype of its storage once read. Sub-byte integers are unpacked to
 # one element per byte.
 NUMPY_DTYPES: Mapping[str, np.dtype[Any]] = {
@@ -81,11 +100,15 @@ class ListType:
 
 @dataclass(frozen=True, slots=True)
 class TupleType:
+    """Several values in one, such as what a function of several results gives in MIL text."""
+
     elements: tuple[Type, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class DictType:
+    """A dictionary, such as the probabilities of a classifier."""
+
     key: Type
     value: Type
 
@@ -140,6 +163,8 @@ class Op:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
+    """Ops in the order in which they run; ``outputs`` names the values that it gives."""
+
     inputs: tuple[Value, ...]
     operations: tuple[Op, ...]
     outputs: tuple[str, ...]
@@ -159,6 +184,8 @@ class Function:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Program:
+    """Functions by name."""
+
     functions: Mapping[str, Function]
     attributes: Mapping[str, Constant] = field(default_factory=dict)
 

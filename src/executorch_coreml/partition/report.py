@@ -105,10 +105,12 @@ class Report:
 
     @property
     def delegated(self) -> tuple[Decision, ...]:
+        """What is inside a delegate."""
         return tuple(d for d in self.decisions if d.reason is None)
 
     @property
     def refused(self) -> tuple[Decision, ...]:
+        """What stays outside, each with its reason."""
         return tuple(d for d in self.decisions if d.reason is not None)
 
     def __iter__(self) -> Iterator[Decision]:

@@ -118,6 +118,7 @@ class ModuleLinearQuantizerConfig:
 
     @property
     def symmetric(self) -> bool:
+        """Whether zero points are fixed."""
         return self.quantization_scheme is QuantizationScheme.symmetric
 
     @classmethod
