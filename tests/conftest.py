@@ -9,6 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+
+# torch.export makes millions of objects, few of them in cycles: of the time of an op's row, a tenth
+# was searching for those, and is a twentieth.
+gc.set_threshold(5_000, 20, 50)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -22,6 +27,26 @@ def settled() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def composite_ops_named_once() -> Iterator[None]:
+    """torch.export (2.13) names all composite ops in ``torch.ops`` again for each namespace of ops
+    and each decomposition, a third of the time that a small program takes to lower. Here it does
+    where something was registered since the last time, and finds the same ops.
+    """
+    utils, dispatcher = torch._export.utils, torch._C._dispatch_get_registrations_for_dispatch_key
+    name_all, named = utils._materialize_cpp_cia_ops, []
+
+    def name_new() -> None:
+        registered = dispatcher("CompositeImplicitAutograd")
+        if registered != named:
+            name_all()
+            named[:] = registered
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils, "_materialize_cpp_cia_ops", name_new)
+        yield
 
 
 @pytest.hookimpl(tryfirst=True)  # before the groups are read
