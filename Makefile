@@ -17,7 +17,9 @@ COUNT ?= 20000
 FIRST ?= 0
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
-PIP := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# pip compiles bytecode in one process: compileall does it afterwards on all cores.
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile \
+  --constraint constraints.txt
 NATIVE := $(wildcard src/executorch_coreml/runtime/cpp/*)
 
 demo: $(READY)
@@ -64,6 +66,7 @@ $(READY): pyproject.toml constraints.txt CMakeLists.txt $(NATIVE)
 	$(PIP) torch
 	$(PIP) executorch scikit-build-core nanobind cmake ninja
 	$(PIP) --no-build-isolation --editable '.[dev]'
+	@$(PY) -m compileall -qq -j 0 $(VENV)/lib || true # packages ship templates that are no Python
 	@touch $@
 
 clean:
