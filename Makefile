@@ -20,7 +20,7 @@ READY := $(VENV)/.ready
 # pip compiles bytecode in one process: compileall does it afterwards on all cores.
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile \
   --constraint constraints.txt
-NATIVE := $(wildcard src/executorch_coreml/runtime/cpp/*)
+NATIVE := $(wildcard src/executorch_coreml/runtime/cpp/* cmake/*)
 
 demo: $(READY)
 	$(PY) examples/demo.py

@@ -15,6 +15,7 @@ A failing load or run raises ExecuTorch's ``RuntimeError``, whose ``__cause__`` 
 from __future__ import annotations
 
 import atexit
+import sys
 
 from executorch_coreml.errors import RunError
 from executorch_coreml.runtime.loader import load_executorch
@@ -27,11 +28,12 @@ except ModuleNotFoundError as cause:
         hint="build it: pip install . in the source folder",
     ) from cause
 
-load_executorch(built_against=EXECUTORCH_VERSION)
+if f"{__name__}._native" not in sys.modules:  # a C++ program has it, and its own runtime
+    load_executorch(built_against=EXECUTORCH_VERSION)
 
-from executorch_coreml.runtime import _native, bridge  # noqa: E402 (needs libexecutorch mapped)
-from executorch_coreml.runtime._native import is_active, registered_backends  # noqa: E402
-from executorch_coreml.runtime.settings import Settings, configure, defaults  # noqa: E402
+from executorch_coreml.runtime import _native, bridge
+from executorch_coreml.runtime._native import is_active, registered_backends
+from executorch_coreml.runtime.settings import Settings, configure, defaults
 
 __all__ = ["Settings", "configure", "defaults", "is_active", "registered_backends"]
 

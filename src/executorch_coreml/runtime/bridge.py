@@ -8,6 +8,7 @@ shape [1], and outputs of dynamic shape resized after the run.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,7 +67,13 @@ def init(
         PayloadError, ProgramError, RunError, OptionsError: The payload cannot be run.
     """
     # Here and not above: importing OpenVINO takes longer than all the rest of this package.
-    from executorch_coreml.engine.model import Model
+    try:
+        from executorch_coreml.engine.model import Model
+    except ImportError as cause:
+        raise RunError(
+            f"the engine cannot be imported by {sys.executable}: {cause}",
+            hint="install what it needs there: pip install executorch-coreml",
+        ) from cause
 
     chosen = {name: value for name, value in runtime_specs.items() if name in settings.NAMES}
     wanted = settings.defaults().updated(chosen)

@@ -6,8 +6,9 @@
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/vector.h>
 
-#include <numeric>
 #include <stdexcept>
+
+#include "runtime_symbols.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -15,11 +16,8 @@ using namespace nb::literals;
 namespace executorch_coreml {
 namespace {
 
-using executorch::aten::DimOrderType;
 using executorch::aten::SizesType;
-using executorch::aten::StridesType;
 using executorch::aten::Tensor;
-using executorch::aten::TensorImpl;
 using executorch::runtime::ArrayRef;
 using executorch::runtime::BackendExecutionContext;
 using executorch::runtime::Error;
@@ -42,14 +40,6 @@ class ContiguousBuffer {
  private:
   Py_buffer buffer_;
 };
-
-std::vector<StridesType> contiguous_strides(const std::vector<SizesType>& sizes) {
-  std::vector<StridesType> strides(sizes.size(), 1);
-  for (size_t axis = sizes.size(); axis-- > 1;) {
-    strides[axis - 1] = strides[axis] * sizes[axis];
-  }
-  return strides;
-}
 
 }  // namespace
 
@@ -124,18 +114,12 @@ void ExecutionContext::log_output(const std::string& name, nb::handle array) {
   }
   const ContiguousBuffer buffer(array);
   std::vector<SizesType> sizes((*buffer).shape, (*buffer).shape + (*buffer).ndim);
-  std::vector<StridesType> strides = contiguous_strides(sizes);
-  std::vector<DimOrderType> order(sizes.size());
-  std::iota(order.begin(), order.end(), 0);
-  TensorImpl impl(
-      scalar_type_of(*buffer),
-      static_cast<ssize_t>(sizes.size()),
-      sizes.data(),
-      (*buffer).buf,
-      order.data(),
-      strides.data());
-  if (!tracer->log_intermediate_output_delegate(name.c_str(), kUnsetDelegateDebugIntId, Tensor(&impl))
-           .ok()) {
+  if (!runtime_access().log_intermediate_output(
+          *tracer,
+          name.c_str(),
+          scalar_type_of(*buffer),
+          ArrayRef<SizesType>(sizes.data(), sizes.size()),
+          (*buffer).buf)) {
     throw std::runtime_error("the event tracer did not take the value of " + name);
   }
 }

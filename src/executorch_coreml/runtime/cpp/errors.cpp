@@ -60,17 +60,34 @@ void clear_frames(const nb::python_error& error) {
   }
 }
 
-// ExecuTorch cuts a log message at 256 bytes, so a traceback is logged line by line.
-void log_lines(const char* where, std::string_view text) {
-  ET_LOG(Error, "%s: %s failed:", kBackendName, where);
-  while (!text.empty()) {
-    const std::string_view line = text.substr(0, text.find('\n'));
-    ET_LOG(Error, "  %.*s", static_cast<int>(line.size()), line.data());
-    text.remove_prefix(line.size() < text.size() ? line.size() + 1 : line.size());
+// For an error of ours its type and message, with the hint on a line of its own; else the traceback.
+std::string message_of(const nb::python_error& error) {
+  const nb::object ours = nb::module_::import_("executorch_coreml.errors").attr("CoreMLError");
+  if (!nb::isinstance(error.value(), ours)) {
+    return error.what();
   }
+  const nb::str name(error.type().attr("__name__"));
+  const nb::str message(error.value());
+  std::string text = std::string(name.c_str()) + ": " + message.c_str();
+  const size_t hint = text.rfind(" Hint: ");
+  if (hint != std::string::npos) {
+    text[hint] = '\n';
+  }
+  return text;
 }
 
 }  // namespace
+
+void log_lines(const std::string& what, std::string_view text) {
+  constexpr size_t kLongest = 200;
+  ET_LOG(Error, "%s: %s", kBackendName, what.c_str());
+  while (!text.empty()) {
+    const size_t end = text.substr(0, kLongest).find('\n');
+    const std::string_view line = text.substr(0, end == std::string_view::npos ? kLongest : end);
+    ET_LOG(Error, "  %.*s", static_cast<int>(line.size()), line.data());
+    text.remove_prefix(end == std::string_view::npos ? line.size() : end + 1);
+  }
+}
 
 void throw_input_error(const std::string& message) {
   const nb::object type = nb::module_::import_("executorch_coreml.errors").attr("InputError");
@@ -78,17 +95,24 @@ void throw_input_error(const std::string& message) {
   throw nb::python_error();
 }
 
-Error report(const char* where, Error code, bool caller_is_python, nb::python_error& error) noexcept {
+Error report(
+    const Describe& what,
+    Error code,
+    bool caller_is_python,
+    nb::python_error& error) noexcept {
   try {
     clear_frames(error);
+    if (!caller_is_python) {
+      log_lines(what() + ":", message_of(error));
+    }
   } catch (nb::python_error& failure) {
-    failure.discard_as_unraisable(where);
+    failure.discard_as_unraisable("reporting an error");
+  } catch (const std::exception& failure) {
+    ET_LOG(Error, "%s: %s", kBackendName, failure.what());
   }
   if (caller_is_python) {
     replace_log_sink();
     error.restore();
-  } else {
-    log_lines(where, error.what());
   }
   return code;
 }

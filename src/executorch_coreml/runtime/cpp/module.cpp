@@ -9,7 +9,8 @@
 
 #include "contexts.h"
 #include "python_engine.h"
-#include "shim.h"
+#include "runtime_symbols.h"
+#include "start_python.h"
 #include "streams.h"
 #include "views.h"
 
@@ -25,12 +26,12 @@ void attach(nb::object init, nb::object execute, nb::object destroy, nb::object 
   auto& engine = PythonEngine::instance();
   engine.set_callbacks(Callbacks{
       std::move(init), std::move(execute), std::move(destroy), std::move(set_option)});
-  executorch_coreml::attach(&engine);
+  executorch_coreml::runtime_access().attach(&engine);
 }
 
 void detach() {
   executorch_coreml::restore_streams();
-  executorch_coreml::attach(nullptr);
+  executorch_coreml::runtime_access().attach(nullptr);
 }
 
 std::vector<std::string> registered_backends() {
@@ -47,13 +48,18 @@ std::vector<std::string> registered_backends() {
 }  // namespace
 
 NB_MODULE(_native, module) {
-  executorch_coreml::remember_streams();
+  if (!executorch_coreml::connected()) {
+    executorch_coreml::connect_beside();
+  }
+  if (!executorch_coreml::hosts_python()) {
+    executorch_coreml::remember_streams();
+  }
   // Methods that live until the process ends keep their models, by design (see shim.h).
   nb::set_leak_warnings(false);
   executorch_coreml::define_views(module);
   executorch_coreml::define_contexts(module);
   module.def("attach", attach, "init"_a, "execute"_a, "destroy"_a, "set_option"_a);
   module.def("detach", detach);
-  module.def("is_active", executorch_coreml::is_active);
+  module.def("is_active", [] { return executorch_coreml::runtime_access().is_active(); });
   module.def("registered_backends", registered_backends);
 }

@@ -9,6 +9,7 @@
 
 #include "contexts.h"
 #include "errors.h"
+#include "program_file.h"
 #include "views.h"
 
 namespace nb = nanobind;
@@ -33,7 +34,18 @@ using executorch::runtime::Span;
 struct LoadedModel {
   nb::object model;
   size_t num_inputs;
+  Excerpt payload;  // to name the file in messages
 };
+
+// "method 'forward' of model.pte did not load"
+std::string describe(const char* method, const Excerpt& payload, const char* what) {
+  std::string text = "method '" + std::string(method == nullptr ? "" : method) + "'";
+  const std::string file = payload.find_file();
+  if (!file.empty()) {
+    text += " of " + file;
+  }
+  return text + " " + what;
+}
 
 // An object of the runtime that Python may use until the end of the scope, and not later.
 template <typename T>
@@ -105,8 +117,10 @@ Result<DelegateHandle*> PythonEngine::init(
     FreeableBuffer* processed,
     ArrayRef<CompileSpec> specs) noexcept {
   DelegateHandle* handle = nullptr;
-  const Error error = at_border("init", Error::InvalidProgram, [&] {
-    const char* method = context.get_method_name();
+  const char* method = context.get_method_name();
+  const Excerpt payload(processed->data(), processed->size());
+  const auto what = [&] { return describe(method, payload, "did not load"); };
+  const Error error = at_border(what, Error::InvalidProgram, [&] {
     const Lent<NamedData> named_data(NamedData(context.get_named_data_map()));
     nb::object model = callbacks_.init(
         Bytes::view(std::move(*processed)),
@@ -115,7 +129,7 @@ Result<DelegateHandle*> PythonEngine::init(
         *named_data,
         dict_of(context.runtime_specs()));
     const auto num_inputs = nb::cast<size_t>(model.attr("num_inputs"));
-    handle = new LoadedModel{std::move(model), num_inputs};
+    handle = new LoadedModel{std::move(model), num_inputs, payload};
   });
   if (error != Error::Ok) {
     return error;
@@ -127,8 +141,11 @@ Error PythonEngine::execute(
     BackendExecutionContext& context,
     DelegateHandle* handle,
     Span<EValue*> args) noexcept {
-  return at_border("execute", Error::DelegateInvalidHandle, [&] {
-    const auto& loaded = *static_cast<LoadedModel*>(handle);
+  const auto& loaded = *static_cast<LoadedModel*>(handle);
+  const auto what = [&] {
+    return describe(context.get_method_name(), loaded.payload, "did not run");
+  };
+  return at_border(what, Error::DelegateInvalidHandle, [&] {
     Loans loans;
     {
       const Lent<ExecutionContext> lent(ExecutionContext(context, args, loaded.num_inputs, loans));
@@ -153,7 +170,8 @@ void PythonEngine::destroy(DelegateHandle* handle) noexcept {
 }
 
 Error PythonEngine::set_option(Span<BackendOption> options) noexcept {
-  return at_border("set_option", Error::InvalidArgument, [&] {
+  const auto what = [] { return std::string("set_option failed"); };
+  return at_border(what, Error::InvalidArgument, [&] {
     callbacks_.set_option(dict_of(Span<const BackendOption>(options.data(), options.size())));
   });
 }

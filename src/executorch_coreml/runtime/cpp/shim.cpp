@@ -1,8 +1,14 @@
 #include "shim.h"
 
 #include <executorch/runtime/platform/log.h>
+#include <executorch/runtime/platform/runtime.h>
 
 #include <atomic>
+#include <cstdlib>
+#include <iostream>  // its streams are used when this file is initialised
+
+#include "python_host.h"
+#include "runtime_version.h"
 
 namespace executorch_coreml {
 namespace {
@@ -25,18 +31,28 @@ using executorch::runtime::Result;
 using executorch::runtime::Span;
 
 std::atomic<Engine*> attached{nullptr};
+std::atomic<bool> detached{false};
 
-// The attached engine, or nullptr after saying in the log what to do about it.
-Engine* engine_or_log(const char* what) {
-  Engine* engine = attached.load(std::memory_order_acquire);
-  if (engine == nullptr) {
-    ET_LOG(
-        Error,
-        "%s: cannot %s, no engine is attached. In Python, import executorch_coreml.runtime first.",
-        kBackendName,
-        what);
+Engine* engine() {
+  return attached.load(std::memory_order_acquire);
+}
+
+// The attached engine; in a program without one, after starting it. nullptr after saying in the log
+// what is wrong.
+Engine* engine_or_start() {
+  if (engine() == nullptr && !detached && start_engine(executorch_coreml_runtime_access())) {
+    return engine();
   }
-  return engine;
+  if (detached) {
+    ET_LOG(Error, "%s: no engine is attached any more, the program is ending", kBackendName);
+  }
+  return engine();
+}
+
+// Must be called when the libraries of the engine are loaded: what is registered last runs first, and
+// no call may reach the engine while their static objects are destroyed.
+void detach_at_exit() {
+  [[maybe_unused]] static const int registered = std::atexit([] { attach(nullptr); });
 }
 
 class Shim final : public BackendInterface {
@@ -49,29 +65,35 @@ class Shim final : public BackendInterface {
       BackendInitContext& context,
       FreeableBuffer* processed,
       ArrayRef<CompileSpec> specs) const override {
-    Engine* engine = engine_or_log("load a model");
+    Engine* engine = engine_or_start();
     if (engine == nullptr) {
       return Error::NotFound;
     }
-    return engine->init(context, processed, specs);
+    auto handle = engine->init(context, processed, specs);
+    detach_at_exit();
+    return handle;
   }
 
   Error execute(
       BackendExecutionContext& context,
       DelegateHandle* handle,
       Span<EValue*> args) const override {
-    Engine* engine = engine_or_log("run a model");
-    return engine == nullptr ? Error::InvalidState : engine->execute(context, handle, args);
+    Engine* engine = executorch_coreml::engine();
+    if (engine == nullptr) {
+      ET_LOG(Error, "%s: no engine is attached any more, the program is ending", kBackendName);
+      return Error::InvalidState;
+    }
+    return engine->execute(context, handle, args);
   }
 
   void destroy(DelegateHandle* handle) const override {
-    if (Engine* engine = attached.load(std::memory_order_acquire)) {
+    if (Engine* engine = executorch_coreml::engine()) {
       engine->destroy(handle);
     }
   }
 
   Error set_option(BackendOptionContext&, const Span<BackendOption>& options) override {
-    Engine* engine = engine_or_log("set options");
+    Engine* engine = engine_or_start();
     return engine == nullptr ? Error::NotFound : engine->set_option(options);
   }
 };
@@ -88,8 +110,14 @@ Shim& shim() {
 #ifdef __APPLE__
   return Error::NotSupported;
 #else
+  executorch_coreml_runtime_access();   // outside of any call, for the streams
+  executorch::runtime::runtime_init();  // or nothing can be logged yet
   if (get_backend_class(kBackendName) != nullptr) {
+    ET_LOG(Info, "%s is registered already; this plugin stays unused", kBackendName);
     return Error::InvalidArgument;
+  }
+  if (!is_built_for_the_loaded_runtime()) {
+    return Error::NotSupported;
   }
   return register_backend(Backend{kBackendName, &shim()});
 #endif
@@ -98,6 +126,7 @@ Shim& shim() {
 }  // namespace
 
 void attach(Engine* engine) {
+  detached.store(engine == nullptr, std::memory_order_relaxed);
   attached.store(engine, std::memory_order_release);
 }
 

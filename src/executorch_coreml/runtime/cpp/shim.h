@@ -1,5 +1,5 @@
-// The process-wide "CoreMLBackend" of ExecuTorch's registry. Knows nothing about Python: whoever can
-// run a payload attaches an Engine, and the shim forwards to it.
+// The process-wide "CoreMLBackend" of ExecuTorch's registry. Whoever can run a payload attaches an
+// Engine, and the shim forwards to it; when none is attached, it starts one (python_host.h).
 #pragma once
 
 #include <executorch/runtime/backend/interface.h>
@@ -35,7 +35,7 @@ class EXECUTORCH_COREML_API Engine {
 };
 
 // Makes `engine` serve all handles from now on; it must outlive the process or be detached first.
-// nullptr detaches: later loads fail with NotFound, and live handles are leaked, not destroyed.
+// nullptr detaches for ever: later loads fail with NotFound, and live handles are leaked.
 EXECUTORCH_COREML_API void attach(Engine* engine);
 
 // Whether "CoreMLBackend" in the registry is this shim. False on Darwin, where the name belongs to

@@ -2,6 +2,8 @@
 
 #include <iostream>
 
+#include "runtime_symbols.h"
+
 namespace executorch_coreml {
 namespace {
 
@@ -11,13 +13,15 @@ std::streambuf* own_cerr = nullptr;
 }  // namespace
 
 void remember_streams() {
-  own_cout = std::cout.rdbuf();
-  own_cerr = std::cerr.rdbuf();
+  own_cout = runtime_access().cout;
+  own_cerr = runtime_access().cerr;
 }
 
 void restore_streams() {
-  std::cout.rdbuf(own_cout);
-  std::cerr.rdbuf(own_cerr);
+  if (own_cout != nullptr) {
+    std::cout.rdbuf(own_cout);
+    std::cerr.rdbuf(own_cerr);
+  }
 }
 
 }  // namespace executorch_coreml

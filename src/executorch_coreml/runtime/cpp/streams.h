@@ -10,10 +10,12 @@
 
 namespace executorch_coreml {
 
-// Takes the present buffers for the streams' own. To be called outside of ExecuTorch's calls.
+// Takes the buffers for the streams' own that they had when the shim was loaded, which happens outside
+// of ExecuTorch's calls. To be called in a process that may have the bindings.
 void remember_streams();
 
-// Gives the streams their own buffers back. The GIL must be held.
+// Gives the streams their own buffers back, if they are remembered: a program of C++ may redirect
+// them as it likes, and has no such bindings. The GIL must be held.
 void restore_streams();
 
 }  // namespace executorch_coreml

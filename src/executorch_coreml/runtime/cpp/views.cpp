@@ -85,8 +85,8 @@ int Bytes::export_to(PyObject* self, Py_buffer* view, int flags) const {
 
 TensorMemory::TensorMemory(const Tensor& tensor, Access access)
     : data_(address(tensor.const_data_ptr())),
-      itemsize_(tensor.element_size()),
-      bytes_(static_cast<Py_ssize_t>(tensor.nbytes())),
+      itemsize_(executorch::runtime::elementSize(tensor.scalar_type())),
+      bytes_(tensor.numel() * itemsize_),
       format_(format_of(tensor.scalar_type())),
       rank_(static_cast<int>(tensor.dim())),
       readonly_(access == Access::kRead) {
