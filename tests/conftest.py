@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import executorch.exir.verification.verifier
 import pytest
 import torch
 
@@ -47,23 +46,6 @@ def composite_ops_named_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(utils, "_materialize_cpp_cia_ops", name_new)
-        yield
-
-
-# Tests of whole models, which lower as users do.
-_VERIFIED = {"test_architectures", "test_models", "test_dynamic_models", "test_stock_architectures"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def argument_types(request: pytest.FixtureRequest) -> Iterator[None]:
-    """ExecuTorch (1.5) interprets the whole program after each of its passes to check the types of
-    all arguments, an eighth of the time that lowering takes. Thousands of small programs do without
-    it.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        if request.module.__name__ not in _VERIFIED:
-            check = "_check_tensor_args_matching_op_allowed_dtype"
-            patch.setattr(executorch.exir.verification.verifier, check, lambda graph_module: None)
         yield
 
 

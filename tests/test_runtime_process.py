@@ -67,6 +67,13 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def _native_path() -> str:
+    spec = find_spec("executorch_coreml.runtime._native")
+    assert spec is not None
+    assert spec.origin is not None
+    return spec.origin
+
+
 def succeed(code: str) -> str:
     run = python(code)
     assert run.returncode == 0, run.stderr
@@ -99,6 +106,15 @@ maps = open("/proc/self/maps").read().splitlines()
 assert len({{line.split()[-1] for line in maps if "libexecutorch.so" in line}}) == 1
 """
     succeed("\n".join(imports) + RELU.format(program=add) + failing)
+
+
+def test_a_script_that_never_imports_the_plugin(add: str) -> None:
+    """The library alone registers, and imports the package when a program needs it."""
+    library = Path(_native_path()).with_name("libexecutorch_coreml_backend.so")
+    head = "from executorch.runtime import Runtime\nimport sys\n"
+    code = head + RELU.format(program=add) + "assert 'executorch_coreml.runtime' in sys.modules"
+    run = python(code, LD_PRELOAD=str(library))
+    assert (run.returncode, run.stdout) == (0, ""), run.stderr
 
 
 def test_exit_with_a_live_method(add: str) -> None:
