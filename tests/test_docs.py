@@ -25,6 +25,7 @@ EXCUSED = {
     "README.md": {"In a source folder"},
     "installation.md": {"In a source folder"},
     "cli.md": {"In your shell, once"},
+    "cpp.md": {"In a source folder"},
     "llm.md": {"Takes minutes"},
 }
 # Of the languages of a page, those that are neither run nor Python nor a shell's.
