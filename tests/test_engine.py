@@ -120,6 +120,13 @@ def test_an_input_may_be_the_output() -> None:
     assert np.array_equal(got.view(np.uint32), x.view(np.uint32))
 
 
+def test_an_input_need_not_be_contiguous() -> None:
+    kind = TensorType("fp32", (300, 200))
+    model = Model(_bundle(_op("relu", type=kind, x=X), kind=kind))
+    x = np.arange(60_000, dtype=np.float32).reshape(200, 300).T
+    assert all(np.array_equal(model.run([x])[0], x) for _ in range(20))
+
+
 def test_a_weight_of_several_ops_is_one_node() -> None:
     weight = np.zeros((2, 2), np.float16)
     weight.flags.writeable = False
