@@ -82,6 +82,9 @@ ROWS = [
     _case("identity", "x"),
     _case("reshape", "minus-one", shape=[4, -1]),
     _case("reshape", "zero", shape=[0, 2, 6], x=randn(2, 4, 3)),
+    _case("reshape", "zero-ios15", shape=[0, 2, 6], x=randn(2, 4, 3), target="iOS15"),
+    _case("reshape", "zeros-in-front", shape=[0, 1, 0, -1, 0], x=randn(2, 4, 3)),
+    _case("reshape", "zero-of-the-last", shape=[-1, 0], x=randn(2, 4, 3)),
     _case("reshape", "int", ints([1, 2], [3, 4]), shape=[4]),
     KernelCase(
         "reshape-computed",

@@ -45,9 +45,24 @@ def identity(x: Operand) -> Operand:
 
 
 @kernels("reshape", exact=True)
-def reshape(x: Operand, shape: Operand) -> ov.Node:
-    """0 keeps the extent of ``x`` at that place, -1 takes what is left."""
-    return ops.reshape(node(x), cast(shape, ov.Type.i64), special_zero=True)
+def reshape(x: Operand, shape: Operand, opset: int) -> ov.Node:
+    """0 keeps the extent of ``x`` at that place, -1 takes what is left.
+
+    From iOS17 on places are counted from the last one, and a 0 in front of those of ``x`` is 1.
+    """
+    target = cast(shape, ov.Type.i64)
+    count = target.get_partial_shape()[0]
+    if opset < 7 or count.is_dynamic or count.get_length() == rank(x):
+        return ops.reshape(node(x), target, special_zero=True)
+    more = count.get_length() - rank(x)
+    same = [
+        i64([1] * max(more, 0)),
+        ops.slice(shape_node(x), *map(i64, ([max(-more, 0)], [rank(x)], [1], [0]))),
+    ]
+    kept = ops.concat(same, 0)
+    return ops.reshape(
+        node(x), ops.select(ops.equal(target, i64(0)), kept, target), special_zero=False
+    )
 
 
 @kernels("reshape_like", since=6, exact=True)

@@ -1,0 +1,39 @@
+"""Kernels whose windows or paddings depend on extents that only a run knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from coremltools.converters.mil.mil import get_new_symbol
+
+from executorch_coreml.engine.model import Model
+from kernel_case import KernelCase, ct, mb
+from kernel_cases.pool import ROWS
+from predict_models import convert
+
+CEIL = [row for row in ROWS if "ceil" in row.id]
+
+
+@pytest.mark.parametrize("row", CEIL, ids=[row.id for row in CEIL])
+def test_windows_of_ceil_mode(row: KernelCase, tmp_path: Path) -> None:
+    example = row.inputs[0]
+    spatial = example.ndim - 2
+    open_shape = (*example.shape[:2], *(get_new_symbol() for _ in range(spatial)))
+
+    @mb.program(input_specs=[mb.TensorSpec(open_shape)], opset_version=ct.target.iOS18)
+    def program(x: Any) -> Any:
+        return row.build(mb, np.float32, x)
+
+    ranges = (ct.RangeDim(4, 20) for _ in range(spatial))
+    given = ct.TensorType("x", (*example.shape[:2], *ranges))
+    full = ct.precision.FLOAT32
+    convert(program, inputs=[given], compute_precision=full).save(str(tmp_path / "m.mlpackage"))
+    model = Model(tmp_path / "m.mlpackage")
+    assert row.expect is not None
+    for extent in (4, 5, 6, 7, 8, 20):
+        x = np.random.default_rng(extent).standard_normal(example.shape[:2] + (extent,) * spatial)
+        x = x.astype(np.float32)
+        np.testing.assert_allclose(model.run([x])[0], row.expect(x), 1e-5, 1e-6)
