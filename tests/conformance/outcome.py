@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 KINDS = {
@@ -13,6 +13,7 @@ KINDS = {
     "raised": "failed: a prediction raised",
     "wrong": "failed after a prediction",
     "late": "failed: out of time",
+    "died": "failed: the process died",
     "unpredicted": "passed without a prediction",
     "before": "failed before any prediction",
     "network": "failed: it predicts with another kind of model than an ML Program",
@@ -20,7 +21,7 @@ KINDS = {
 }
 """Kinds of outcome, and what they mean."""
 
-JUDGED = ("passed", "unloaded", "raised", "wrong", "late")
+JUDGED = ("passed", "unloaded", "raised", "wrong", "late", "died")
 """The kinds of tests that reach our engine; the other ones say nothing about it."""
 
 NO_PROGRAM = "not an ML Program"  # in the message for a model of another kind
@@ -58,6 +59,13 @@ def read(path: Path) -> list[Outcome]:
     """The outcomes that a file holds, the last one of each test."""
     lines = [Outcome(**json.loads(line)) for line in path.read_text().splitlines()]
     return list({one.test: one for one in lines}.values())
+
+
+def write(path: Path, outcome: Outcome) -> None:
+    """Adds a line to the file at once; several processes may do so."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps(asdict(outcome)) + "\n")
 
 
 _NUMBERS = re.compile(r"0x[0-9a-f]+|[-+]?\d+(\.\d+)?(e[-+]?\d+)?|/[\w/.-]+")

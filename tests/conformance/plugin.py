@@ -2,27 +2,30 @@
 
 It has to be loaded before anything of coremltools: the tests ask for the platform as they are
 imported. Each outcome is a line of JSON at once, so a run that is stopped loses nothing, and the
-next one goes on with what is left.
+next one goes on with what is left. With ``--conformance-workers`` the tests run in forks of the
+process that has imported and collected them (:mod:`conformance.spread`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import json
 import random
 import re
 import signal
+import sys
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import asdict
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from conformance.outcome import NO_PROGRAM, Outcome, read
+from conformance.outcome import NO_PROGRAM, Outcome, read, write
+from conformance.spread import run_in_forks
 from executorch_coreml import coremltools_bridge
 from executorch_coreml.coremltools_bridge import proxies
 from executorch_coreml.errors import CoreMLError
@@ -36,6 +39,10 @@ from coremltools import _deps  # noqa: E402
 _deps._IS_MACOS = True
 
 import torch  # noqa: E402
+
+if find_spec("torchvision") is None:
+    # Files import it whose tests, but for six, use nothing of it.
+    sys.modules["torchvision"] = module_from_spec(ModuleSpec("torchvision", None))
 
 ROOT = Path(coremltools.__file__).parent
 
@@ -79,8 +86,27 @@ proxies._MLModelProxy.predict = _recording_predict
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--conformance-json", type=Path, help="write outcomes here, one a line")
-    parser.addoption("--conformance-sample", type=int, help="so many tests of each function")
+    parser.addoption(
+        "--conformance-sample", type=int, help="so many of each function and precision"
+    )
     parser.addoption("--conformance-timeout", type=int, default=120, help="seconds for a test")
+    parser.addoption("--conformance-workers", type=int, default=1, help="forks at a time")
+
+
+def pytest_collectstart() -> None:
+    """Parameters that are drawn at import, and so the tests' ids, do not depend on other files."""
+    _seed()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """All tests that were collected, files that cannot be imported or not."""
+    if session.config.option.collectonly:
+        return None
+    died = run_in_forks(session.items, session.config.getoption("conformance_workers"))
+    for item in died:
+        _record(item, Outcome(_name(item), "died", _precision(_name(item)), 0.0))
+    return True
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -91,10 +117,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _sample(items: list[pytest.Item], count: int | None) -> Iterator[pytest.Item]:
-    """``count`` tests of each function, evenly spaced over its parameters; all if None."""
-    functions: dict[str, list[pytest.Item]] = {}
+    """``count`` tests of each function in each precision, evenly spaced over its parameters."""
+    functions: dict[tuple[str, str], list[pytest.Item]] = {}
     for item in items:
-        functions.setdefault(item.nodeid.split("[")[0], []).append(item)
+        function, _, parameters = item.nodeid.partition("[")
+        functions.setdefault((function, _named_precision(parameters)), []).append(item)
     for cases in functions.values():
         taken = len(cases) if count is None else min(count, len(cases))
         yield from (cases[i * len(cases) // taken] for i in range(taken))
@@ -102,6 +129,17 @@ def _sample(items: list[pytest.Item], count: int | None) -> Iterator[pytest.Item
 
 def _name(item: pytest.Item) -> str:
     return f"{item.path.relative_to(ROOT)}::{item.nodeid.split('::', 1)[1]}"
+
+
+def _seed() -> None:
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
+
+
+def _record(item: pytest.Item, outcome: Outcome) -> None:
+    if target := item.config.getoption("conformance_json"):
+        write(target, outcome)
 
 
 class _LateError(Exception):
@@ -116,9 +154,7 @@ def _late(*_: Any) -> None:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     global _seen
     _seen = _Seen()
-    torch.manual_seed(0)
-    np.random.seed(0)
-    random.seed(0)
+    _seed()
     signal.signal(signal.SIGPROF, _late)
     signal.setitimer(signal.ITIMER_PROF, item.config.getoption("conformance_timeout"))
     start, error = time.process_time(), None
@@ -130,11 +166,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         outcome = _judge(_name(item), error, time.process_time() - start)
-        item.user_properties.append(("conformance", asdict(outcome)))
-        if target := item.config.getoption("conformance_json"):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("a") as file:
-                file.write(json.dumps(asdict(outcome)) + "\n")
+        _record(item, outcome)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -164,6 +196,13 @@ def _judge(test: str, error: BaseException | None, seconds: float) -> Outcome:
         kind, reason = "raised", _seen.raised
     else:
         kind = "wrong" if reached else "before"
+    return Outcome(test, kind, _precision(test), round(seconds, 3), reason[:600])
+
+
+def _precision(test: str) -> str:
+    return _named_precision(test) or ("fp16" if _seen.halves else "fp32")
+
+
+def _named_precision(test: str) -> str:
     named = re.search(r"'(fp16|fp32)'", test)
-    precision = named[1] if named else ("fp16" if _seen.halves else "fp32")
-    return Outcome(test, kind, precision, round(seconds, 3), reason[:600])
+    return named[1] if named else ""
