@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 import warnings
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from coremltools.converters.mil.mil import get_new_symbol
 from PIL import Image
 
 from executorch_coreml import coremltools_bridge
@@ -152,6 +154,30 @@ def test_wrong_inputs_and_models_are_told(tmp_path: Path) -> None:
         other = ct.models.MLModel(network)
     with pytest.raises(RuntimeError, match="not an ML Program"):
         other.predict({})
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        (
+            ct.Shape((1, ct.RangeDim(2, 4))),
+            "Size (9) of dimension (1) is not in allowed range (2..4)",
+        ),
+        (
+            ct.EnumeratedShapes([(1, 2), (1, 4)]),
+            "MultiArray Shape (1 x 9) was not in enumerated set of allowed shapes",
+        ),
+    ],
+)
+def test_a_shape_is_refused_in_the_words_of_core_ml(shape: Any, words: str) -> None:
+    @mb.program(input_specs=[mb.TensorSpec((1, get_new_symbol()))], opset_version=ct.target.iOS16)
+    def program(x: Any) -> Any:
+        return mb.relu(x=x)
+
+    model = convert(program, inputs=[ct.TensorType("x", shape)], skip_model_load=False)
+    assert model.predict({"x": np.ones((1, 4), np.float32)})
+    with pytest.raises(RuntimeError, match=re.escape(words)):
+        model.predict({"x": np.ones((1, 9), np.float32)})
 
 
 def test_a_run_that_fails_says_so_in_the_words_of_core_ml() -> None:

@@ -109,8 +109,11 @@ class _MLModelProxy:
         with _as_runtime_errors():
             try:
                 results = self._model.predict(given, None if state is None else state.state)
-            except InputError:
-                raise
+            except InputError as error:
+                words = next(filter(None, map(self._refused, given, given.values())), None)
+                if words is None:
+                    raise
+                raise InputError(f"{words}: {error}") from error
             except RunError as error:  # the words of Core ML, which coremltools' tests look for
                 raise RunError(
                     f"Unable to compute the prediction using ML Program: {error}"
@@ -153,6 +156,25 @@ class _MLModelProxy:
             return array
         with np.errstate(over="ignore", invalid="ignore"):
             return array.astype(wanted)
+
+    def _refused(self, name: str, value: Any) -> str | None:
+        """What Core ML says of the shape of an input, which scripts look for in its errors."""
+        feature = next((each for each in self._model.inputs if each.name == name), None)
+        if feature is None or feature.kind != "tensor":
+            return None
+        shape = np.shape(value)
+        extents = " x ".join(map(str, shape))
+        if feature.enumerated:
+            allowed = shape in feature.enumerated
+            words = f"MultiArray Shape ({extents}) was not in enumerated set of allowed shapes"
+            return None if allowed else words
+        if len(feature.ranges) != len(shape):
+            return None
+        for axis, (extent, (low, high)) in enumerate(zip(shape, feature.ranges, strict=True)):
+            if extent < low or (high is not None and extent > high):
+                limits = f"{low}..{'' if high is None else high}"
+                return f"Size ({extent}) of dimension ({axis}) is not in allowed range ({limits})"
+        return None
 
     @staticmethod
     def maximum_supported_specification_version() -> int:
