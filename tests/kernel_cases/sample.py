@@ -202,7 +202,28 @@ def _affine(case: str, matrices: int, height: int, width: int) -> KernelCase:
     )
 
 
+# Of coremltools' TestResample::test_builder_to_backend_smoke: 3.5 is halfway, behind mirrors.
+_HALFWAY = KernelCase(
+    "resample-halfway",
+    "resample",
+    lambda mb, t, x, coordinates: mb.resample(
+        x=x,
+        coordinates=coordinates,
+        sampling_mode="nearest",
+        padding_mode="symmetric",
+        padding_value=t(0.0),
+        coordinates_mode="normalized_zero_to_one",
+        align_corners=False,
+    ),
+    (
+        np.float32([[[[11, 22], [33, 44]]]]),
+        np.float32([[[[-1, -2], [-3.75, -1]], [[0, 0], [3.5, 1.25]]]]),
+    ),
+    lambda x, coordinates: np.float32([[[[22, 33], [11, 33]]]]),
+)
+
 ROWS = [
+    _HALFWAY,
     *(_crop_boxes(f"boxes-{mode}", BOXES[:3], mode=mode) for mode in MODES),
     _crop_boxes("one-point", BOXES[:3], (1, 1)),
     _crop_boxes("flipped", BOXES),

@@ -174,10 +174,16 @@ class _Sampler:
         )
 
     def grid_sample_padding(self) -> str | None:
-        """The padding of OpenVINO's GridSample if that computes the same, else None."""
+        """The padding of OpenVINO's GridSample if that computes the same, else None.
+
+        Of 2026.4, it rounds to the nearest pixel before it mirrors: a position halfway between two
+        pixels then gives the other one.
+        """
         if self.coordinates == "unnormalized" or (
             self.padding == "constant" and self.padding_value != 0
         ):
+            return None
+        if self.nearest and self.padding in ("reflection", "symmetric"):
             return None
         names = {
             "constant": "zeros",
