@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from console import call, printed
 from executorch_coreml.cli import COMMANDS
 from executorch_coreml.cli.output import replacing
 from executorch_coreml.errors import CompileError
+from executorch_coreml.mil.schema import Model as Message
 from executorch_coreml.ops import TABLE
 from executorch_coreml.ops.catalogue import entries
 from executorch_coreml.ops.refused import REFUSED
@@ -254,6 +256,18 @@ def test_inspect_package_and_payload_with_state_and_packed_weights(tmp_path: Pat
         # 30 elements of so many bits each
         assert (model["weights"]["uint1"], model["weights"]["uint3"]) == (4, 12)
         assert "state" in call("inspect", path).stdout
+
+
+def test_inspect_tells_a_default_of_nan_in_valid_json(tmp_path: Path) -> None:
+    path = package_files.write(package_files.files(), tmp_path / "m.mlpackage")
+    file = path / package_files.MODEL
+    model = Message.FromString(file.read_bytes())
+    kind = model.description.input[0].type
+    kind.isOptional = True
+    kind.multiArrayType.floatDefaultValue = math.nan
+    file.write_bytes(model.SerializeToString())
+    (found,) = printed("inspect", path)["models"]
+    assert found["functions"][0]["inputs"][0]["default"] == "nan"
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:

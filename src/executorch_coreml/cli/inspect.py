@@ -27,14 +27,14 @@ def command(model: Path, as_json: bool) -> None:
     outputs, states and operations, the size of its weights, and what was not computed in fp16 as
     told, why, and where in the source. Weights are not read: large models take no longer.
     """
-    from executorch_coreml.cli.output import print_json
+    from executorch_coreml.cli.output import plain, print_json
     from executorch_coreml.mil.artefact import open_artefact
     from executorch_coreml.mil.summary import summarise
 
     found = open_artefact(model)
     models = [summarise(each) for each in found.models]
     if as_json:
-        print_json(facts(found, models))
+        print_json(plain(facts(found, models)))
         return
     click.echo(f"{found.path}: {found.size:,} bytes")
     for delegate in found.delegates:
