@@ -279,6 +279,7 @@ def test_damaged_model(data: st.DataObject) -> None:
     [
         *(b"", b"\xff", b"[]", b"{}"),
         b'{"itemInfoEntries": {}, "rootModelIdentifier": "a"}',
+        b'{"itemInfoEntries": "abc", "rootModelIdentifier": 7}',
         b'{"itemInfoEntries": {"a": {"path": "../x"}}, "rootModelIdentifier": "a"}',
         b'{"itemInfoEntries": {"a": {"path": 1}}, "rootModelIdentifier": "a"}',
     ],

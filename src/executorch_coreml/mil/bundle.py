@@ -232,7 +232,7 @@ def _read_package(open_file: OpenFile, source: str, unpack: bool) -> Bundle:
     manifest = read_object(open_file("Manifest.json"), f"{source}, Manifest.json")
     try:
         entry = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
-    except (KeyError, TypeError) as error:
+    except (LookupError, TypeError) as error:
         raise PayloadError(f"{source}: Manifest.json names no root model: {error!r}") from error
     path = PurePosixPath("Data") / inside(entry, source)
     beside = path.parent
