@@ -6,12 +6,16 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 KINDS = {
     "passed": "predicted, and passed",
     "unloaded": "failed: a model did not load",
     "raised": "failed: a prediction raised",
     "wrong": "failed after a prediction",
+    "half": "failed by two units or less of fp16's last place",
     "late": "failed: out of time",
     "died": "failed: the process died",
     "unpredicted": "passed without a prediction",
@@ -21,7 +25,7 @@ KINDS = {
 }
 """Kinds of outcome, and what they mean."""
 
-JUDGED = ("passed", "unloaded", "raised", "wrong", "late", "died")
+JUDGED = ("passed", "unloaded", "raised", "wrong", "half", "late", "died")
 """The kinds of tests that reach our engine; the other ones say nothing about it."""
 
 NO_PROGRAM = "not an ML Program"  # in the message for a model of another kind
@@ -66,6 +70,16 @@ def write(path: Path, outcome: Outcome) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         file.write(json.dumps(asdict(outcome)) + "\n")
+
+
+def within_half(actual: Any, desired: Any) -> bool:
+    """Whether numbers are the same but for two units or less of fp16's last place."""
+    got, want = np.asarray(actual, np.float64), np.asarray(desired, np.float64)
+    if got.shape != want.shape:
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        unit = np.spacing(np.abs(want).astype(np.float16)).astype(np.float64)
+        return bool((np.abs(got - want) <= 2 * unit).all())
 
 
 _NUMBERS = re.compile(r"0x[0-9a-f]+|[-+]?\d+(\.\d+)?(e[-+]?\d+)?|/[\w/.-]+")

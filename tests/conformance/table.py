@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from conformance.outcome import JUDGED, KINDS, Outcome, kind_of_reason
-from conformance.reasons import REASONS
+from conformance.reasons import HALF, known
 
 _HEAD = """# coremltools' own tests
 
@@ -60,6 +60,10 @@ def _counts(outcomes: Sequence[Outcome]) -> list[str]:
         for kind in JUDGED
         if any(count[kind] for count in by.values())
     ]
+    decided = {p: totals[p] - count["half"] for p, count in by.items()}
+    if decided != totals:
+        shares = (_share(count["passed"], decided[p]) for p, count in by.items())
+        lines.append(_row("passed, of those that fp16's last place does not decide", *shares))
     others = Counter(one.kind for one in outcomes if one.kind not in JUDGED)
     lines += ["", _row("tests that do not", "number"), "|---|---:|"]
     lines += [_row(KINDS[kind], others[kind]) for kind in KINDS if others[kind]]
@@ -95,8 +99,10 @@ def _failures(outcomes: Sequence[Outcome]) -> list[str]:
 
 def _why(one: Outcome) -> str:
     """What is known about it, or else what it says."""
-    known = next((why for words, why in REASONS.items() if words in one.test), None)
-    return known or kind_of_reason(one.reason).replace("|", "\\|")
+    if one.kind == "half":
+        return HALF
+    found = known(one.test)
+    return found.why if found else kind_of_reason(one.reason).replace("|", "\\|")
 
 
 def _before(outcomes: Sequence[Outcome]) -> list[str]:
