@@ -33,10 +33,11 @@ from executorch_coreml.mil.types import TensorType
 kernels = Family()
 
 
-def _known_extents(x: Operand, what: str) -> list[int]:
-    extents = [extent for extent in shape(x) if extent is not None]
-    if len(extents) != 4 or rank(x) != 4:
-        raise ProgramError(f"{what} must be of rank 4 and known extents, got {shape(x)}")
+def _image_size(x: Operand, what: str) -> list[int]:
+    """Height and width of images [B, C, H, W], of which B and C may be open."""
+    extents = [extent for extent in shape(x)[2:] if extent is not None]
+    if len(extents) != 2 or rank(x) != 4:
+        raise ProgramError(f"{what} must be of rank 4 and known height and width, got {shape(x)}")
     return extents
 
 
@@ -69,13 +70,13 @@ def crop_resize(
     the index of the image first, and get [N, B or 1, C, height, width]. iOS17 gives ``boxes`` and
     ``box_indices`` (image n for box n by default) and gets [N, C, height, width].
     """
-    images, *extents = _known_extents(x, "x")
+    extents, images = _image_size(x, "x"), shape(x)[0]
     rectangles, chosen = _regions(images, roi, boxes, box_indices)
     size = int(scalar(target_height, "target_height")), int(scalar(target_width, "target_width"))
     scale = float(scalar(spatial_scale, "spatial_scale"))
     scales = [scale, scale]
     if scalar(normalized_coordinates, "normalized_coordinates"):
-        scales = [scale * (extent - 1) for extent in extents[1:]]
+        scales = [scale * (extent - 1) for extent in extents]
     bounds = _bounds(rectangles, text(box_coordinate_mode, "box_coordinate_mode").upper(), scales)
     value = ops.gather(cast(x, ov.Type.f32), chosen, i64(0)).output(0)
     inside = []
@@ -83,19 +84,21 @@ def crop_resize(
         points = grid(sampling(sampling_mode), first, last, size[d])
         value = linear_along(value, points, 2 + d)
         within = ops.logical_and(
-            ops.greater_equal(points, f32(0.0)), ops.less_equal(points, f32(extents[1 + d] - 1.0))
+            ops.greater_equal(points, f32(0.0)), ops.less_equal(points, f32(extents[d] - 1.0))
         )
         inside.append(ops.unsqueeze(within, i64([1, 3 - d])))
     pad = f32(scalar(pad_value, "pad_value"))
     result = ops.select(ops.logical_and(*inside), value, pad)
     if roi is None:
         return result.output(0)
-    per_box = images if shape(roi)[2] == 4 else 1
-    return ops.reshape(result, i64([-1, per_box, extents[0], *size]), False).output(0)
+    per_box = images if images is not None and shape(roi)[2] == 4 else 1
+    channels = -1 if shape(x)[1] is None else shape(x)[1]
+    target = [shape(roi)[0] or 0, per_box, channels or 0, *size]
+    return ops.reshape(result, i64(target), False).output(0)
 
 
 def _regions(
-    images: int, roi: Operand | None, boxes: Operand | None, box_indices: Operand | None
+    images: int | None, roi: Operand | None, boxes: Operand | None, box_indices: Operand | None
 ) -> tuple[ov.Output, ov.Output]:
     """The boxes [n, 4], one per crop, and the index of the image of each."""
     if boxes is not None:
@@ -114,6 +117,8 @@ def _regions(
     if columns == 5:
         index = ops.convert(ops.gather(flat, i64(0), i64(1)), "i64")
         return ops.gather(flat, i64([1, 2, 3, 4]), i64(1)).output(0), index.output(0)
+    if images is None:
+        raise ProgramError("the number of images must be known where roi names none")
     order = np.arange(number * images)
     repeated = ops.gather(flat, i64((order // images).tolist()), i64(0))
     return repeated.output(0), i64((order % images).tolist())
@@ -249,7 +254,7 @@ def _sample(x: Operand, coordinates: ov.Output, how: _Sampler) -> ov.Output:
 
 
 def _sample_by_gather(x: Operand, coordinates: ov.Output, how: _Sampler) -> ov.Output:
-    *_, height, width = _known_extents(x, "x")
+    height, width = _image_size(x, "x")
     flat = ops.reshape(cast(x, ov.Type.f32), i64([0, 0, -1]), True)
     positions = [
         how.padded(how.pixels(ops.gather(coordinates, i64(c), i64(3)).output(0), extent), extent)
@@ -331,7 +336,9 @@ def affine(
     matrices = ops.reshape(cast(transform_matrix, ov.Type.f32), i64([-1, 2, 3]), False)
     points = ops.matmul(f32(plane), matrices, False, True)
     grids = ops.reshape(points, i64([-1, *size, 2]), False)
-    batch = _known_extents(x, "x")[0]
+    batch = shape(x)[0]
+    if batch is None:
+        raise ProgramError("the number of images must be known")
     if shape(transform_matrix)[0] != batch:
         grids = ops.broadcast(grids, i64([batch, *size, 2]))
     return _sample(x, grids.output(0), how)
