@@ -155,7 +155,31 @@ def _quantized(case: str, per_channel: bool, nbits: int) -> KernelCase:
     return KernelCase(case, "conv_quantized", build, (randn(2, 3, 7, 5),), expect=expect, rtol=1e-4)
 
 
+def _behind_a_pad(groups: int) -> KernelCase:
+    weight = _weight(4, 2, 2)
+
+    def build(mb: Any, t: Any, x: Any) -> Any:
+        padded = mb.pad(x=x, pad=[0, 0, 0, 0, 1, 2], mode="constant", constant_val=t(0))
+        return mb.conv_transpose(x=padded, weight=t(weight), strides=[3], groups=groups)
+
+    def expect(x: np.ndarray) -> np.ndarray:
+        padded = F.pad(torch.tensor(x), (1, 2))
+        made = F.conv_transpose1d(padded, torch.tensor(weight), stride=3, groups=groups)
+        return made.numpy()
+
+    return KernelCase(
+        f"conv_transpose-behind-a-pad-{groups}",
+        "conv_transpose",
+        build,
+        (randn(1, 4, 5),),
+        expect,
+        atol=1e-5,
+    )
+
+
 ROWS = [
+    _behind_a_pad(1),
+    _behind_a_pad(2),
     _quantized("quantized", False, 8),
     _quantized("quantized-per-channel", True, 4),
     _conv("1d", (2, 3, 9), (4, 3, 3), bias=True),

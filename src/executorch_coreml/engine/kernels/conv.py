@@ -16,6 +16,7 @@ from openvino import opset15 as ops
 
 from executorch_coreml.engine.kernels.operand import (
     Operand,
+    apart,
     cast,
     constant,
     f32,
@@ -187,12 +188,17 @@ def conv_transpose(
     dilations: Operand | None = None,
     groups: Operand | int = 1,
 ) -> ov.Node:
-    """The gradient of ``conv`` by its input; ``output_shape`` picks one of the possible sizes."""
+    """The gradient of ``conv`` by its input; ``output_shape`` picks one of the possible sizes.
+
+    OpenVINO 2026.4 merges a Pad in front as if the strides were 1: the result has the wrong shape.
+    """
     how = _Sliding.read(rank(x) - 2, strides, pad_type, pad, dilations, groups)
     target = None if output_shape is None else integers(output_shape, "output_shape")[2:]
     begin, end, extra = _transposed_padding(how, shape(x)[2:], shape(weight)[2:], target)
     place = (how.strides, None, begin, end, how.dilations, "explicit", extra)
     value = cast(x, ov.Type.f32)
+    if value.get_node().get_type_name() == "Pad":
+        value = apart(value)
     if how.groups == 1:
         kernel = cast(weight, ov.Type.f32)
         return _with_bias(ops.convolution_backprop_data(value, kernel, *place), bias)
