@@ -54,7 +54,7 @@ class DebugOp:
     @property
     def symbol(self) -> str:
         """The name under which delegate events are logged."""
-        return f"{self.output}:{self.type}"
+        return payload.symbol(self.output, self.type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ class Package:
                 ]
                 for op in handled
             },
-            "debugSymbolToHandles": {op.symbol: list(op.handles) for op in handled},
+            payload.DEBUG_HANDLES: {op.symbol: list(op.handles) for op in handled},
         }
 
 

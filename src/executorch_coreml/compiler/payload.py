@@ -49,6 +49,9 @@ PRECISION_NOTES = "precisionNotes"
 OUTSIDE = "outside"
 """Key in ``debug_info.json`` of a method's first delegate: reason -> nodes that stayed outside."""
 
+DEBUG_HANDLES = "debugSymbolToHandles"
+"""Key in ``debug_info.json``, of the delegate itself: :func:`symbol` -> debug handles."""
+
 # A key of "versionInfo" in debug_info.json, which maps text to text and which the delegate keeps
 # but does not read: why the model needs as new an OS as its specification version says.
 MINIMUM_OS_REASON = "minimum_os_reason"
@@ -75,6 +78,16 @@ _UNSAFE = re.compile(r'["\\\x00-\x1f]')
 # What decides where the metadata ends: braces outside strings. An unterminated string runs to the
 # end of the window.
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[{}]', re.DOTALL)
+
+
+def symbol(output: str, op: str) -> str:
+    """The debug symbol of a MIL op, under which delegates log its events.
+
+    Args:
+        output: Name of its first output.
+        op: Its type.
+    """
+    return f"{output}:{op}"
 
 
 def alignment_for(size: int) -> int:

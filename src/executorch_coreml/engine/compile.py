@@ -34,6 +34,7 @@ from executorch_coreml.engine.kernels.violations import RECORD, empty_record
 from executorch_coreml.engine.pages import given_back
 from executorch_coreml.engine.port import tensor_type
 from executorch_coreml.engine.precision import Precision, configuration, core
+from executorch_coreml.engine.profile import MEASURED, Labels, Profile
 from executorch_coreml.engine.translate import Setting, Translation
 from executorch_coreml.errors import MissingKernel, ProgramError
 from executorch_coreml.mil.types import (
@@ -62,6 +63,7 @@ class CompiledFunction:
         written: Indices in ``states`` of those the function writes.
         recording: Where those ops are that may find a violation in a run. If there are any, the
             model's last output is the record of :mod:`executorch_coreml.engine.kernels.violations`.
+        profile: Tells what each op costs in a run, if that is measured.
     """
 
     model: ov.CompiledModel
@@ -70,6 +72,7 @@ class CompiledFunction:
     states: tuple[Value, ...]
     written: tuple[int, ...]
     recording: tuple[str, ...]
+    profile: Profile | None = None
 
 
 def compile_function(
@@ -80,25 +83,28 @@ def compile_function(
     device: str = "CPU",
     threads: int | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
+    profile: bool = False,
 ) -> CompiledFunction:
     """Build and compile ``function``, or take it from a cache of compiled models.
 
     Args:
         shapes: Input -> the one shape that it will have. A function with tensors of unknown rank
             (:func:`has_unknown_ranks`) is compiled for given shapes, which decide the ranks.
+        profile: Runs measure what each op costs; such models are not cached.
 
     Raises:
         MissingKernel: ops without a kernel, all of them.
         ProgramError: an op whose inputs or results are not what its kernel or the program says.
     """
     _require_kernels(function)
-    properties = configuration(threads, device)
+    properties = configuration(threads, device) | (MEASURED if profile else {})
 
     def build() -> CompiledFunction:
         with shared_nodes():
-            return _Graph(function, precision, shapes).compile(device, properties)
+            graph = _Graph(function, precision, shapes, Labels() if profile else None)
+            return graph.compile(device, properties)
 
-    if cache_dir is None:
+    if cache_dir is None or profile:
         return build()
     how = {
         "precision": precision,
@@ -181,9 +187,14 @@ class _Graph:
     """One function on the way: the translation of its body, its parameters and states."""
 
     def __init__(
-        self, function: Function, precision: Precision, shapes: Mapping[str, tuple[int, ...]]
+        self,
+        function: Function,
+        precision: Precision,
+        shapes: Mapping[str, tuple[int, ...]],
+        labels: Labels | None,
     ):
         self.function = function
+        self.labels = labels
         self.shapes = shapes
         setting = Setting(function.name, opset_number(function.opset), precision == "faithful")
         self.body = Translation(setting)
@@ -197,6 +208,8 @@ class _Graph:
             self._add_input(value)
         for op in self.function.body.operations:
             self.body.add(op)
+            if self.labels is not None:
+                self.labels.add(op, self.body.values)
         inputs, states = _inputs(self.function)
         written = tuple(i for i, v in enumerate(states) if self.cells[v.name].written)
         outputs = tuple(self._output(name) for name in self.function.body.outputs)
@@ -218,7 +231,8 @@ class _Graph:
                 f"OpenVINO cannot compile it: {str(error).strip() or type(error).__name__}",
                 location=f"function {self.function.name}",
             ) from error
-        return CompiledFunction(compiled, inputs, outputs, states, written, recording)
+        profile = None if self.labels is None else Profile(compiled, self.labels.ops)
+        return CompiledFunction(compiled, inputs, outputs, states, written, recording, profile)
 
     def _add_input(self, value: Value) -> None:
         is_state = isinstance(value.type, StateType)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from executorch_coreml.engine.precision import Precision
 from executorch_coreml.errors import ProgramError
 from executorch_coreml.mil.types import (
     Argument,
@@ -24,6 +25,8 @@ from executorch_coreml.mil.types import (
     TensorType,
     Value,
 )
+
+_ATTENTION = "scaled_dot_product_attention"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,21 @@ class Exposed:
     place: Mapping[str, int]
     given: tuple[str, ...] = ()
     reads: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+def exposable(bundle: Bundle, precision: Precision) -> list[str]:
+    """The values inside a model that one run can show, in program order.
+
+    OpenVINO's CPU plugin (2026.4.1) crashes when it compiles an attention that it has fused, as it
+    does in float32, and that something else reads too, such as a result of the model.
+    """
+    return [
+        value.name
+        for op in _function(bundle).body.operations
+        for value in op.outputs
+        if op.type not in ("const", _ATTENTION)
+        or (precision == "faithful" and _is_half(value) and op.type == _ATTENTION)
+    ]
 
 
 def exposed(bundle: Bundle, names: Collection[str]) -> Exposed:
@@ -150,11 +168,15 @@ def _given(name: str) -> str:
 def _shown(value: Value) -> tuple[Value, Op | None]:
     """A value as an output: fp16 as fp32, so that values beyond fp16 are seen in float32 runs."""
     tensor = value.type
-    if not isinstance(tensor, TensorType) or tensor.dtype != "fp16":
+    if not isinstance(tensor, TensorType) or not _is_half(value):
         return value, None
     wide = Value(f"{value.name}::shown", TensorType("fp32", tensor.shape))
     dtype = Constant(TensorType("string", ()), "fp32")
     return wide, Op("cast", {"x": (Ref(value.name),), "dtype": (dtype,)}, (wide,))
+
+
+def _is_half(value: Value) -> bool:
+    return isinstance(value.type, TensorType) and value.type.dtype == "fp16"
 
 
 def _feature(value: Value) -> Feature:

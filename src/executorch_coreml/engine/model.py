@@ -39,6 +39,8 @@ class Model:
         cache_dir: Where compiled models are kept; see
             :class:`~executorch_coreml.engine.settings.Settings`.
         delegate: Which delegate of a ``.pte`` with several.
+        profile: Runs measure what each op costs, and tell an
+            :class:`~executorch_coreml.engine.request.Observer`; such models are not cached.
 
     Attributes:
         bundle, function_name: What is loaded.
@@ -64,6 +66,7 @@ class Model:
         threads: int | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         delegate: int = 0,
+        profile: bool = False,
     ):
         if precision not in ("faithful", "float32"):
             raise InputError(
@@ -88,6 +91,7 @@ class Model:
             device=chosen(compute_unit, device),
             threads=threads,
             cache_dir=cache_dir,
+            profile=profile,
         )
         self._compiled = self._runners.compiled
         self._describe()

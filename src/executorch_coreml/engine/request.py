@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import openvino as ov
@@ -19,6 +19,7 @@ from executorch_coreml.engine.compile import CompiledFunction
 from executorch_coreml.engine.kernels.operand import shareable
 from executorch_coreml.engine.kernels.violations import raise_recorded
 from executorch_coreml.engine.port import Array, tensor_type
+from executorch_coreml.engine.profile import OpTime
 from executorch_coreml.errors import RunError
 from executorch_coreml.mil.types import NUMPY_DTYPES, Value
 
@@ -36,6 +37,15 @@ class Receiver(Protocol):
 
     def take(self, index: int, array: Array) -> None:
         """An output that got no place. The array is the request's, and valid during this call."""
+
+
+@runtime_checkable
+class Observer(Receiver, Protocol):
+    """A receiver that also wants to know what a run costs."""
+
+    def observe(self, times: Sequence[OpTime]) -> None:
+        """What the ops took, behind the outputs; only of functions that are compiled to measure
+        it."""
 
 
 class Request:
@@ -68,6 +78,7 @@ class Request:
         self._large = [i for i, known in enumerate(self._known) if known and _size(*known) >= LARGE]
         self._outputs = compiled.outputs
         self._recording = compiled.recording
+        self._profile = compiled.profile
         self._record = len(compiled.outputs) + len(compiled.written)
         self._lent: list[int] = []
         self._placed: list[int] = []
@@ -113,6 +124,8 @@ class Request:
                 receiver.take(positions[slot], result)
         if placed or self._lent:
             self._take_back()
+        if self._profile is not None and isinstance(receiver, Observer):
+            receiver.observe(self._profile.times(self._request.profiling_info))
 
     def _take_back(self) -> None:
         """Bind the request's own memory again, so that it refers to nobody else's."""
@@ -147,4 +160,4 @@ def _tensor_over(array: Array) -> ov.Tensor:
     return ov.Tensor(shareable(array), shared_memory=True)
 
 
-__all__ = ["LARGE", "Receiver", "Request"]
+__all__ = ["LARGE", "Observer", "Receiver", "Request"]

@@ -111,6 +111,7 @@ def read_payload(
             precision=_places(info, payload.PRECISION_NOTES, what),
             outside=_places(info, payload.OUTSIDE, what),
             facts=_facts(info),
+            debug_handles=_debug_handles(info),
         )
     return _for_delegate(bundle, metadata, function, method_name)
 
@@ -216,6 +217,17 @@ def _facts(debug_info: Mapping[str, Any]) -> dict[str, str]:
     found = debug_info.get("versionInfo")
     items = found.items() if isinstance(found, dict) else ()
     return {key: value for key, value in items if isinstance(value, str)}
+
+
+def _debug_handles(debug_info: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Only a trace needs them: what is no list of integers is left out."""
+    found = debug_info.get(payload.DEBUG_HANDLES)
+    items = found.items() if isinstance(found, dict) else ()
+    return {
+        symbol: tuple(handles)
+        for symbol, handles in items
+        if isinstance(handles, list) and all(isinstance(each, int) for each in handles)
+    }
 
 
 def _ordered(order: Any, key: str, declared: tuple[str, ...], source: str) -> tuple[str, ...]:

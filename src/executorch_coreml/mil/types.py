@@ -247,6 +247,8 @@ class Bundle:
             with this one: reason -> places in the user's model.
         facts: What the compiler recorded beside the model: the keys of
             :mod:`executorch_coreml.compiler.payload`.
+        debug_handles: Debug symbol of an op (:func:`~executorch_coreml.compiler.payload.symbol`) ->
+            ExecuTorch's debug handles of the nodes it came from, if the payload has them.
     """
 
     program: Program
@@ -259,3 +261,4 @@ class Bundle:
     precision: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     outside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
+    debug_handles: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
