@@ -9,7 +9,6 @@ shape [1], and outputs of dynamic shape resized after the run.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,25 +24,42 @@ if TYPE_CHECKING:
     from executorch_coreml.engine.model import Model, State
     from executorch_coreml.mil.types import Feature
     from executorch_coreml.runtime._native import ExecutionContext, NamedData
+    from executorch_coreml.runtime.trace import Trace
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 # The runtime spec (given when a program is loaded) that overrides the compile spec of the program.
 _COMPUTE_UNIT = "compute_unit"
-_RUN_EVENT = "CoreMLBackend.execute"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class LoadedModel:
-    """One delegate of one loaded Method, with its own state."""
+    """One delegate of one loaded Method, with its own state.
+
+    Attributes:
+        model: What it runs.
+        state: Of this Method.
+        options: How the model was made.
+        trace: What runs in its place while an event tracer listens, once one has.
+    """
 
     model: Model
     state: State
+    options: Mapping[str, Any]
+    trace: Trace | None = None
 
     @property
     def num_inputs(self) -> int:
         """Tells the plugin which of the delegate's arguments are inputs."""
         return len(self.model.inputs)
+
+    def traced(self) -> Trace:
+        """The one trace of the delegate."""
+        if self.trace is None:
+            from executorch_coreml.runtime.trace import Trace
+
+            self.trace = Trace(self.model.bundle, self.options)
+        return self.trace
 
 
 def init(
@@ -79,15 +95,15 @@ def init(
     wanted = settings.defaults().updated(chosen)
     unit = _compute_unit(specs, runtime_specs)
     bundle = read_payload(processed, named_data, method_name)
-    model = Model(
-        bundle,
-        precision=wanted.precision,
-        compute_unit=unit.value,
-        threads=wanted.threads,
-        device=wanted.device,
-        cache_dir=wanted.cache_dir,
-    )
-    return LoadedModel(model, model.make_state())
+    how: dict[str, Any] = {
+        "precision": wanted.precision,
+        "compute_unit": unit.value,
+        "threads": wanted.threads,
+        "device": wanted.device,
+        "cache_dir": wanted.cache_dir,
+    }
+    model = Model(bundle, **how)
+    return LoadedModel(model, model.make_state(), how)
 
 
 def execute(loaded: LoadedModel, args: tuple[memoryview, ...], context: ExecutionContext) -> None:
@@ -101,7 +117,6 @@ def execute(loaded: LoadedModel, args: tuple[memoryview, ...], context: Executio
     Raises:
         InputError, RunError: The inputs do not fit the model, or its outputs not the program.
     """
-    start = time.perf_counter_ns() if context.tracing else 0
     model = loaded.model
     num_inputs = len(model.inputs)
     if len(args) != num_inputs + len(model.outputs):
@@ -110,9 +125,11 @@ def execute(loaded: LoadedModel, args: tuple[memoryview, ...], context: Executio
             f"{num_inputs} inputs and {len(model.outputs)} outputs"
         )
     tensors = _Outputs(args[num_inputs:], model.outputs, context)
-    model.run_into([np.asarray(view) for view in args[:num_inputs]], tensors, loaded.state)
-    if start:
-        context.log_event(_RUN_EVENT, start, time.perf_counter_ns())
+    arrays = [np.asarray(view) for view in args[:num_inputs]]
+    if context.tracing:
+        loaded.traced().run(arrays, tensors, loaded.state, context)
+    else:
+        model.run_into(arrays, tensors, loaded.state)
 
 
 def destroy(loaded: LoadedModel) -> None:
