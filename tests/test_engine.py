@@ -127,6 +127,24 @@ def test_an_input_need_not_be_contiguous() -> None:
     assert all(np.array_equal(model.run([x])[0], x) for _ in range(20))
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_products_in_a_row(threads: int, tmp_path: Path) -> None:
+    """A GRU of one step: OpenVINO cannot make a snippet of it, which it tries with one thread."""
+    weights = np.float32([[0.5, -1], [1, 0.25], [0.75, 1]]), np.float32([[1], [-0.5], [0.25]])
+
+    @mb.program(input_specs=[mb.TensorSpec((1, 1, 2)), mb.TensorSpec((1, 1))])
+    def program(x: Any, h: Any) -> Any:
+        return mb.gru(x=x, initial_h=h, weight_ih=weights[0], weight_hh=weights[1])
+
+    model = Model(convert(program, tmp_path / "m.mlpackage", "iOS15"), threads=threads)
+    x, h = np.float32([[[0.5, 2]]]), np.float32([[-1]])
+    r, o, z = weights[0] @ x[0, 0]
+    reset, update = 1 / (1 + np.exp(-(r - 1))), 1 / (1 + np.exp(-(z - 0.25)))
+    fresh = np.tanh(o - 0.5 * reset * -1)
+    expected = (1 - update) * fresh - update
+    np.testing.assert_allclose(model.run([x, h])[0].ravel(), [expected], rtol=1e-5)
+
+
 def test_a_weight_of_several_ops_is_one_node() -> None:
     weight = np.zeros((2, 2), np.float16)
     weight.flags.writeable = False

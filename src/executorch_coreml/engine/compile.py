@@ -33,8 +33,9 @@ from executorch_coreml.engine.kernels.operand import (
 from executorch_coreml.engine.kernels.violations import RECORD, empty_record
 from executorch_coreml.engine.pages import given_back
 from executorch_coreml.engine.port import tensor_type
-from executorch_coreml.engine.precision import Precision, configuration, core
+from executorch_coreml.engine.precision import Precision, configuration
 from executorch_coreml.engine.profile import MEASURED, Labels, Profile
+from executorch_coreml.engine.snippets import compile_model
 from executorch_coreml.engine.translate import Setting, Translation
 from executorch_coreml.errors import MissingKernel, ProgramError
 from executorch_coreml.mil.types import (
@@ -223,9 +224,9 @@ class _Graph:
         keep_half(model, arrays)
         try:
             with given_back(arrays):
-                compiled = core().compile_model(model, device, dict(properties))
+                compiled = compile_model(model, device, properties)
                 if _write_what_passes_through(model, compiled):
-                    compiled = core().compile_model(model, device, dict(properties))
+                    compiled = compile_model(model, device, properties)
         except (RuntimeError, MemoryError) as error:
             raise ProgramError(
                 f"OpenVINO cannot compile it: {str(error).strip() or type(error).__name__}",
