@@ -15,7 +15,7 @@ KINDS = {
     "unloaded": "failed: a model did not load",
     "raised": "failed: a prediction raised",
     "wrong": "failed after a prediction",
-    "half": "failed by two units or less of fp16's last place",
+    "half": "failed by two units or less of fp16's last place, of the largest number",
     "late": "failed: out of time",
     "died": "failed: the process died",
     "unpredicted": "passed without a prediction",
@@ -73,12 +73,15 @@ def write(path: Path, outcome: Outcome) -> None:
 
 
 def within_half(actual: Any, desired: Any) -> bool:
-    """Whether numbers are the same but for two units or less of fp16's last place."""
+    """Whether numbers differ by two units of fp16's last place, of the largest one, at most.
+
+    What fp16 weights and inputs take from a sum is in proportion to its terms.
+    """
     got, want = np.asarray(actual, np.float64), np.asarray(desired, np.float64)
     if got.shape != want.shape:
         return False
     with np.errstate(over="ignore", invalid="ignore"):
-        unit = np.spacing(np.abs(want).astype(np.float16)).astype(np.float64)
+        unit = np.spacing(np.abs(want).max(initial=0).astype(np.float16)).astype(np.float64)
         return bool((np.abs(got - want) <= 2 * unit).all())
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import random
 import re
 import signal
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, module_from_spec
 from pathlib import Path
@@ -25,6 +26,7 @@ import numpy as np
 import pytest
 
 from conformance.outcome import NO_PROGRAM, Outcome, read, within_half, write
+from conformance.sample import PARTS, count_of
 from conformance.spread import run_in_forks
 from executorch_coreml import coremltools_bridge
 from executorch_coreml.coremltools_bridge import proxies
@@ -69,7 +71,8 @@ def _recording_load(self: Any, *args: Any, **options: Any) -> None:
         _seen.unloaded = f"{type(error.__cause__ or error).__name__}: {error}"
         raise
     function = self._model.bundle.program.functions[self._model.function_name]
-    types = [getattr(v.type, "dtype", "") for op in function.body.operations for v in op.outputs]
+    made = (value for op in function.body.operations for value in op.outputs)
+    types = [getattr(value.type, "dtype", "") for value in (*function.inputs, *made)]
     _seen.halves = _seen.halves or "fp16" in types
 
 
@@ -103,6 +106,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--conformance-timeout", type=int, default=120, help="seconds for a test")
     parser.addoption("--conformance-workers", type=int, default=1, help="forks at a time")
+    parser.addoption(
+        "--conformance-replies",
+        type=int,
+        help="a descriptor: take numbers of parts from stdin, and write a dot there for each done",
+    )
 
 
 def pytest_collectstart() -> None:
@@ -115,27 +123,39 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """All tests that were collected, files that cannot be imported or not."""
     if session.config.option.collectonly:
         return None
-    died = run_in_forks(session.items, session.config.getoption("conformance_workers"))
-    for item in died:
-        _record(item, Outcome(_id(item), "died", _precision(_id(item)), 0.0))
+    replies = session.config.getoption("conformance_replies")
+    if replies is None:
+        _run(session.items, session.config.getoption("conformance_workers"))
+        return True
+    with open(0, closefd=False) as requests:
+        for part in requests:
+            _run(session.items[int(part) :: PARTS], 1)
+            os.write(replies, b".")
     return True
+
+
+def _run(items: list[pytest.Item], workers: int) -> None:
+    for item in run_in_forks(items, workers):
+        _record(item, Outcome(_id(item), "died", _precision(_id(item)), 0.0))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out what is done, and takes the sample."""
-    target, count = config.getoption("conformance_json"), config.getoption("conformance_sample")
+    target, given = config.getoption("conformance_json"), config.getoption("conformance_sample")
+    parts = config.getoption("conformance_replies") is not None
+    count = count_of if parts else lambda _: given
     done = {one.test for one in read(target)} if target and target.exists() else set()
     items[:] = [item for item in _sample(items, count) if _id(item) not in done]
 
 
-def _sample(items: list[pytest.Item], count: int | None) -> Iterator[pytest.Item]:
-    """``count`` tests of each function in each precision, evenly spaced over its parameters."""
+def _sample(items: list[pytest.Item], count: Callable[[Path], int | None]) -> Iterator[pytest.Item]:
+    """So many tests of each function in each precision, evenly spaced; all for None."""
     functions: dict[tuple[str, str], list[pytest.Item]] = {}
     for item in items:
         function, _, parameters = item.nodeid.partition("[")
         functions.setdefault((function, _named_precision(parameters)), []).append(item)
     for cases in functions.values():
-        taken = len(cases) if count is None else min(count, len(cases))
+        taken = min(count(cases[0].path) or len(cases), len(cases))
         yield from (cases[i * len(cases) // taken] for i in range(taken))
 
 

@@ -17,7 +17,7 @@ from shutil import rmtree
 
 import pytest
 
-CHUNK = 100  # tests of one process
+CHUNK = 250  # tests of one process
 
 
 def run_in_forks(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
