@@ -17,7 +17,11 @@ from predict_models import convert
 CEIL = [row for row in pool.ROWS if "ceil" in row.id]
 IMAGES = [
     next(row for row in sample.ROWS if row.id == name)
-    for name in ("crop_resize-roi-index", "resample-nearest-symmetric-0-unnormalized-align-True")
+    for name in (
+        "crop_resize-roi",
+        "crop_resize-roi-index",
+        "resample-nearest-symmetric-0-unnormalized-align-True",
+    )
 ]
 
 

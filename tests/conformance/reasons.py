@@ -43,6 +43,7 @@ KNOWN = (
     ),
     Known(("iOS15/test_image_resizing.py::TestResample", "'fp32'"), CASTS),
     Known(("TestGather::test_gather_nd_int16_indices", "'fp32'", "dynamic=True"), CASTS),
+    Known(("test_recurrent.py", "'fp32'", "numpy.float16"), HALF, always=False),
     Known(
         ("TestStack::test_stack_dynamic_range_dim", "default_dynamic_size=2"),
         "it wants a model refused whose inputs fit together with the shapes that they get, and not "

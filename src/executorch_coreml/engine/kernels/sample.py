@@ -23,6 +23,7 @@ from executorch_coreml.engine.kernels.operand import (
     require_extents,
     scalar,
     shape,
+    shape_node,
     text,
 )
 from executorch_coreml.engine.kernels.resize import grid, linear_along, sampling
@@ -70,7 +71,8 @@ def crop_resize(
     the index of the image first, and get [N, B or 1, C, height, width]. iOS17 gives ``boxes`` and
     ``box_indices`` (image n for box n by default) and gets [N, C, height, width].
     """
-    extents, images = _image_size(x, "x"), shape(x)[0]
+    extents = _image_size(x, "x")
+    images, channels = (_extent(x, axis) for axis in (0, 1))
     rectangles, chosen = _regions(images, roi, boxes, box_indices)
     size = int(scalar(target_height, "target_height")), int(scalar(target_width, "target_width"))
     scale = float(scalar(spatial_scale, "spatial_scale"))
@@ -91,14 +93,17 @@ def crop_resize(
     result = ops.select(ops.logical_and(*inside), value, pad)
     if roi is None:
         return result.output(0)
-    per_box = images if images is not None and shape(roi)[2] == 4 else 1
-    channels = -1 if shape(x)[1] is None else shape(x)[1]
-    target = [shape(roi)[0] or 0, per_box, channels or 0, *size]
-    return ops.reshape(result, i64(target), False).output(0)
+    per_box = images if shape(roi)[2] == 4 else i64([1])
+    target = ops.concat([i64([shape(roi)[0] or 0]), per_box, channels, i64(list(size))], 0)
+    return ops.reshape(result, target, False).output(0)
+
+
+def _extent(x: Operand, axis: int) -> ov.Output:
+    return ops.gather(shape_node(x), i64([axis]), i64(0)).output(0)
 
 
 def _regions(
-    images: int | None, roi: Operand | None, boxes: Operand | None, box_indices: Operand | None
+    images: ov.Output, roi: Operand | None, boxes: Operand | None, box_indices: Operand | None
 ) -> tuple[ov.Output, ov.Output]:
     """The boxes [n, 4], one per crop, and the index of the image of each."""
     if boxes is not None:
@@ -117,11 +122,10 @@ def _regions(
     if columns == 5:
         index = ops.convert(ops.gather(flat, i64(0), i64(1)), "i64")
         return ops.gather(flat, i64([1, 2, 3, 4]), i64(1)).output(0), index.output(0)
-    if images is None:
-        raise ProgramError("the number of images must be known where roi names none")
-    order = np.arange(number * images)
-    repeated = ops.gather(flat, i64((order // images).tolist()), i64(0))
-    return repeated.output(0), i64((order % images).tolist())
+    crops = ops.multiply(ops.squeeze(images, i64([0])), i64(number))
+    order = ops.range(i64(0), crops, i64(1), "i64")
+    repeated = ops.gather(flat, ops.divide(order, images), i64(0))
+    return repeated.output(0), ops.mod(order, images).output(0)
 
 
 def _bounds(boxes: ov.Output, mode: str, scales: list[float]) -> list[tuple[ov.Output, ov.Output]]:
