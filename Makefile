@@ -6,7 +6,7 @@
 # make fuzz   random calls of every op against eager PyTorch, MINUTES=20
 # make mutate damaged models through every public door, COUNT=20000, minutes
 # make suite  ExecuTorch's own operator suite in our flows, minutes; writes docs/suite.md
-# make conformance  coremltools' own tests with our engine, hours; writes docs/conformance.md
+# make conformance  coremltools' own tests with our engine, two hours of CPU; writes docs/conformance.md
 .PHONY: demo test lint docs bench fuzz mutate suite conformance clean
 .DELETE_ON_ERROR:
 
@@ -54,7 +54,7 @@ suite: $(READY)
 	  "$$($(PY) -c 'import executorch.backends.test.suite as s; print(s.__path__[0])')/operators"
 
 # What is done stays done in build/conformance: another call goes on. WORDS chooses files by path,
-# SAMPLE=3 takes up to 3 tests of each function.
+# SAMPLE=3 takes up to 3 tests of each function in each precision.
 conformance: $(READY)
 	PYTHONPATH=tests $(PY) -m conformance --table docs/conformance.md $(if $(SAMPLE),--sample $(SAMPLE)) $(WORDS)
 
