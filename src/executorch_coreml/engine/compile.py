@@ -64,6 +64,7 @@ class CompiledFunction:
         written: Indices in ``states`` of those the function writes.
         recording: Where those ops are that may find a violation in a run. If there are any, the
             model's last output is the record of :mod:`executorch_coreml.engine.kernels.violations`.
+        dynamic: Whether some shape in the graph is known in a run only.
         profile: Tells what each op costs in a run, if that is measured.
     """
 
@@ -73,6 +74,7 @@ class CompiledFunction:
     states: tuple[Value, ...]
     written: tuple[int, ...]
     recording: tuple[str, ...]
+    dynamic: bool
     profile: Profile | None = None
 
 
@@ -128,6 +130,7 @@ def _facts(made: CompiledFunction) -> Facts:
         "outputs": [(name, tensor.dtype, tensor.shape) for name, tensor in types],
         "written": made.written,
         "recording": made.recording,
+        "dynamic": made.dynamic,
     }
 
 
@@ -137,7 +140,7 @@ def _restored(function: Function, model: ov.CompiledModel, facts: Facts) -> Comp
     )
     inputs, states = _inputs(function)
     written, recording = tuple(facts["written"]), tuple(facts["recording"])
-    return CompiledFunction(model, inputs, outputs, states, written, recording)
+    return CompiledFunction(model, inputs, outputs, states, written, recording, facts["dynamic"])
 
 
 def _inputs(function: Function) -> tuple[tuple[Value, ...], tuple[Value, ...]]:
@@ -233,7 +236,9 @@ class _Graph:
                 location=f"function {self.function.name}",
             ) from error
         profile = None if self.labels is None else Profile(compiled, self.labels.ops)
-        return CompiledFunction(compiled, inputs, outputs, states, written, recording, profile)
+        return CompiledFunction(
+            compiled, inputs, outputs, states, written, recording, model.is_dynamic(), profile
+        )
 
     def _add_input(self, value: Value) -> None:
         is_state = isinstance(value.type, StateType)

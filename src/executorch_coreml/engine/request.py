@@ -80,6 +80,7 @@ class Request:
         self._recording = compiled.recording
         self._profile = compiled.profile
         self._record = len(compiled.outputs) + len(compiled.written)
+        self._infer = self._infer_in_turn if _loses_errors(compiled) else self._infer_here
         self._lent: list[int] = []
         self._placed: list[int] = []
 
@@ -113,7 +114,7 @@ class Request:
             if place is not None:
                 self._request.set_output_tensor(slot, _tensor_over(place))
                 placed.append(slot)
-        self._request.infer(share_outputs=True)
+        self._infer()
         if self._recording:
             raise_recorded(self._request.get_output_tensor(self._record).data, self._recording)
         for slot, result in enumerate(self._results):
@@ -126,6 +127,13 @@ class Request:
             self._take_back()
         if self._profile is not None and isinstance(receiver, Observer):
             receiver.observe(self._profile.times(self._request.profiling_info))
+
+    def _infer_here(self) -> None:
+        self._request.infer(share_outputs=True)
+
+    def _infer_in_turn(self) -> None:
+        self._request.start_async(share_inputs=True)
+        self._request.wait()
 
     def _take_back(self) -> None:
         """Bind the request's own memory again, so that it refers to nobody else's."""
@@ -143,6 +151,17 @@ def _known(compiled: CompiledFunction, slot: int) -> tuple[tuple[int, ...], np.d
     if extents.is_dynamic:
         return None
     return tuple(extents.to_shape()), NUMPY_DTYPES[tensor_type(compiled.outputs[slot]).dtype]
+
+
+def _loses_errors(compiled: CompiledFunction) -> bool:
+    """With one thread, OpenVINO (CPU plugin, 2026.4) drops the error of an op whose shapes do not
+    fit together where it runs in the thread of the caller: the results of the run before remain,
+    and a later run crashes. In a thread of its own, which takes some microseconds to wake, it
+    raises."""
+    try:
+        return compiled.dynamic and compiled.model.get_property("INFERENCE_NUM_THREADS") == 1
+    except RuntimeError:
+        return False  # another device
 
 
 def _require_declared(value: Value, shape: tuple[int, ...]) -> None:

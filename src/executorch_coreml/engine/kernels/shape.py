@@ -297,6 +297,9 @@ def fill_like(
     return _filled(cast(node(value), output_type(out)), shape_node(ref_tensor))
 
 
+_IMPOSSIBLE = 1 << 44  # elements that no memory holds
+
+
 def _filled(value: ov.Output, extents: ov.Output) -> ov.Node:
     """One number in a shape, which may be computed.
 
@@ -306,7 +309,9 @@ def _filled(value: ov.Output, extents: ov.Output) -> ov.Node:
     (rank,) = extents.get_partial_shape()
     if rank.is_dynamic or extents.get_node().get_type_name() == "Constant":
         return ops.broadcast(value, extents)
-    return ops.tile(ops.reshape(value, i64([1] * rank.get_length()), False), extents)
+    # Of a negative extent OpenVINO's Tile makes a dynamic one, and crashes; this one it refuses.
+    possible = ops.select(ops.less(extents, i64(0)), i64(_IMPOSSIBLE), extents)
+    return ops.tile(ops.reshape(value, i64([1] * rank.get_length()), False), possible)
 
 
 @kernels("range_1d")
