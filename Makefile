@@ -40,6 +40,7 @@ bench: $(READY)
 	$(PIP) --no-build-isolation --editable '.[dev,bench]'
 	$(PY) benchmarks/lowering.py
 	$(PY) benchmarks/runtime.py
+	$(PY) benchmarks/cpp.py
 
 fuzz: $(READY)
 	PYTHONPATH=tests $(PY) -m fuzz --minutes $(MINUTES)
