@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from executorch_coreml import Model
 from executorch_coreml.mil.bundle import read
 from executorch_coreml.mil.compiled_print import compiled_files
 from executorch_coreml.mil.types import Bundle, Constant, DictType, TensorType
@@ -26,6 +27,14 @@ def compiled(bundle: Bundle, version: Any = None) -> dict[str, bytes]:
     info = Constant(DictType(_STRING, _STRING), {"coremlc-version": "3500.32.1"})
     files = compiled_files(bundle, version, {"buildInfo": info})
     return files | {"coremldata.bin": bytes(16), "analytics/coremldata.bin": bytes(16)}
+
+
+def load_text(
+    body: str, directory: Path, inputs: str, output: str = "y", threads: int = 1
+) -> Model:
+    """A program of iOS18, written as MIL text, as a compiled model."""
+    text = f"program(1.3)\n{{\n func main<ios18>({inputs}) {{\n{body}\n }} -> ({output});\n}}"
+    return Model(write({"model.mil": text.encode()}, directory / "m.mlmodelc"), threads=threads)
 
 
 def write(files: dict[str, bytes], directory: Path) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from executorch_coreml import Model
+from compiled_files import load_text
 from executorch_coreml.errors import RunError
 
 THREADS = pytest.mark.parametrize("threads", [1, 2])
@@ -24,18 +24,11 @@ BODIES = {
 }
 
 
-def load(inputs: str, body: str, directory: Path, threads: int) -> Model:
-    path = directory / "m.mlmodelc"
-    path.mkdir()
-    text = f"program(1.3)\n{{\n func main<ios18>({inputs}) {{\n{body}\n }} -> (y);\n}}"
-    (path / "model.mil").write_text(text)
-    return Model(path, threads=threads)
-
-
 @THREADS
 @pytest.mark.parametrize("name", BODIES)
 def test_operands_that_do_not_fit(name: str, threads: int, tmp_path: Path) -> None:
-    model = load(*BODIES[name], tmp_path, threads)
+    inputs, body = BODIES[name]
+    model = load_text(body, tmp_path, inputs, threads=threads)
     one, other = np.float32([1, 2, 3]), np.float32([1, 2])
     (right,) = model.run([one, one])
     for _ in range(2):
@@ -47,7 +40,7 @@ def test_operands_that_do_not_fit(name: str, threads: int, tmp_path: Path) -> No
 @THREADS
 def test_a_shape_that_does_not_fit(threads: int, tmp_path: Path) -> None:
     body = "tensor<fp32, [?, ?]> y = reshape(x = a, shape = s);"
-    model = load(f"{A}, tensor<int32, [2]> s", body, tmp_path, threads)
+    model = load_text(body, tmp_path, f"{A}, tensor<int32, [2]> s", threads=threads)
     x = np.arange(6, dtype=np.float32)
     for shape in ([2, 3], [6, 1]):
         assert model.run([x, np.int32(shape)])[0].shape == tuple(shape)
@@ -58,7 +51,7 @@ def test_a_shape_that_does_not_fit(threads: int, tmp_path: Path) -> None:
 @THREADS
 def test_sizes_that_no_tensor_has(threads: int, tmp_path: Path) -> None:
     body = "tensor<fp32, [?, ?]> y = fill(shape = s);"
-    model = load("tensor<int32, [2]> s", body, tmp_path, threads)
+    model = load_text(body, tmp_path, "tensor<int32, [2]> s", threads=threads)
     for size in ([2**23, 2**23], [-1, 3]):
         with pytest.raises(RunError, match="cannot run on these inputs"):
             model.run([np.int32(size)])

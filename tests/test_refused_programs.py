@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from compiled_files import load_text
 from executorch_coreml import Model
 from executorch_coreml.engine.state import State
 from executorch_coreml.errors import PayloadError, ProgramError, RunError
@@ -22,12 +23,7 @@ I = 'tensor<int32, [2]> i = const()[name = string("i"), val = tensor<int32, [2]>
 
 
 def load(body: str, directory: Path, inputs: str = X, output: str = "y") -> Model:
-    """A program of iOS18 as a compiled model."""
-    path = directory / "m.mlmodelc"
-    path.mkdir()
-    text = f"program(1.3)\n{{\n func main<ios18>({inputs}) {{\n{body}\n }} -> ({output});\n}}"
-    (path / "model.mil").write_text(text)
-    return Model(path, threads=1)
+    return load_text(body, directory, inputs, output)
 
 
 # What is declared, and what is said of it.

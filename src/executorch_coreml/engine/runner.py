@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from executorch_coreml.engine.compile import CompiledFunction
 from executorch_coreml.engine.port import Array
@@ -44,25 +43,33 @@ class Runner:
             RunError: OpenVINO fails, memory is not enough, or an op finds an index out of range.
         """
         try:
-            with self._request() if state is None else state.request(self._compiled) as request:
-                for slot, array in enumerate(fed):
-                    request.feed(slot, array)
-                request.run(receiver, positions)
+            if state is None:
+                request = self._take()
+                _run(request, fed, receiver, positions)
+                self._idle.append(request)
+            else:
+                with state.request(self._compiled) as request:
+                    _run(request, fed, receiver, positions)
         except RunError:
             raise
         except (RuntimeError, MemoryError) as error:
             said = str(error).strip() or type(error).__name__
             raise RunError(f"{self._source} cannot run on these inputs: {said}") from error
 
-    @contextmanager
-    def _request(self) -> Iterator[Request]:
+    def _take(self) -> Request:
         """A request that no other run uses, from a pool that grows to the number of threads."""
         try:
-            request = self._idle.pop()
+            return self._idle.pop()
         except IndexError:
-            request = Request(self._compiled)
-        yield request
-        self._idle.append(request)
+            return Request(self._compiled)
+
+
+def _run(
+    request: Request, fed: Sequence[Array], receiver: Receiver, positions: Sequence[int]
+) -> None:
+    for slot, array in enumerate(fed):
+        request.feed(slot, array)
+    request.run(receiver, positions)
 
 
 __all__ = ["Runner"]

@@ -22,8 +22,8 @@ from executorch_coreml.engine.kernels.operand import (
     rank,
     scalar,
     shape,
-    shape_node,
 )
+from executorch_coreml.engine.kernels.shape import extent_of
 from executorch_coreml.engine.kernels.table import Family
 from executorch_coreml.errors import ProgramError
 
@@ -71,7 +71,7 @@ class _Windows:
         extents = [extent for extent in shape(x)[2:] if extent is not None]
         if len(extents) < spatial:
             late = tuple(
-                _LateWindows(_extent(x, 2 + d), sizes[d], steps[d], begin[d], end[d])
+                _LateWindows(extent_of(x, 2 + d), sizes[d], steps[d], begin[d], end[d])
                 for d in range(spatial)
             )
             return cls(sizes, steps, begin, [0] * spatial, "explicit", None, late)
@@ -119,10 +119,6 @@ class _LateWindows:
         ends = ops.minimum(ops.add(starts, i64(self.size)), limit)
         first = ops.maximum(starts, i64(self.before)) if exclude_padding else starts
         return ops.subtract(ends, first).output(0)
-
-
-def _extent(x: Operand, axis: int) -> ov.Output:
-    return ops.gather(shape_node(x), i64(axis), i64(0)).output(0)
 
 
 def _rounded_up(

@@ -23,10 +23,10 @@ from executorch_coreml.engine.kernels.operand import (
     require_extents,
     scalar,
     shape,
-    shape_node,
     text,
 )
 from executorch_coreml.engine.kernels.resize import grid, linear_along, sampling
+from executorch_coreml.engine.kernels.shape import extent_of
 from executorch_coreml.engine.kernels.table import Family
 from executorch_coreml.errors import ProgramError
 from executorch_coreml.mil.types import TensorType
@@ -72,7 +72,7 @@ def crop_resize(
     ``box_indices`` (image n for box n by default) and gets [N, C, height, width].
     """
     extents = _image_size(x, "x")
-    images, channels = (_extent(x, axis) for axis in (0, 1))
+    images, channels = (extent_of(x, axis) for axis in (0, 1))
     rectangles, chosen = _regions(images, roi, boxes, box_indices)
     size = int(scalar(target_height, "target_height")), int(scalar(target_width, "target_width"))
     scale = float(scalar(spatial_scale, "spatial_scale"))
@@ -93,13 +93,10 @@ def crop_resize(
     result = ops.select(ops.logical_and(*inside), value, pad)
     if roi is None:
         return result.output(0)
-    per_box = images if shape(roi)[2] == 4 else i64([1])
-    target = ops.concat([i64([shape(roi)[0] or 0]), per_box, channels, i64(list(size))], 0)
+    per_box = images if shape(roi)[2] == 4 else i64(1)
+    batch = [i64([shape(roi)[0] or 0]), *(ops.unsqueeze(n, i64(0)) for n in (per_box, channels))]
+    target = ops.concat([*batch, i64(list(size))], 0)
     return ops.reshape(result, target, False).output(0)
-
-
-def _extent(x: Operand, axis: int) -> ov.Output:
-    return ops.gather(shape_node(x), i64([axis]), i64(0)).output(0)
 
 
 def _regions(
@@ -122,7 +119,7 @@ def _regions(
     if columns == 5:
         index = ops.convert(ops.gather(flat, i64(0), i64(1)), "i64")
         return ops.gather(flat, i64([1, 2, 3, 4]), i64(1)).output(0), index.output(0)
-    crops = ops.multiply(ops.squeeze(images, i64([0])), i64(number))
+    crops = ops.multiply(images, i64(number))
     order = ops.range(i64(0), crops, i64(1), "i64")
     repeated = ops.gather(flat, ops.divide(order, images), i64(0))
     return repeated.output(0), ops.mod(order, images).output(0)
