@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner, Result
@@ -11,7 +13,19 @@ from executorch_coreml.cli import main
 
 
 def call(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+    """The modules that its words name, and where those are, are forgotten as by a process."""
+    words = [str(argument) for argument in arguments]
+    names = {Path(word.partition(":")[0]).stem for word in words}
+    folders, modules = sys.path[:], {name: sys.modules.get(name) for name in names}
+    try:
+        return CliRunner().invoke(main, words)
+    finally:
+        sys.path[:] = folders
+        for name, module in modules.items():
+            if module is None:
+                sys.modules.pop(name, None)
+            else:
+                sys.modules[name] = module
 
 
 def printed(*arguments: object) -> Any:

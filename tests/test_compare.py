@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from torch import nn
 
 from case import FP16, assert_close, execute, export, lower, randn
+from console import call
 from executorch_coreml import CoreMLBackend, CoreMLPartitioner, compare
-from executorch_coreml.cli import main
 from executorch_coreml.debug.comparison import QUANTIZED
 from executorch_coreml.debug.measure import measure
 from executorch_coreml.errors import CompileError, InputError, OptionsError
@@ -81,17 +80,13 @@ def overflowing() -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
     return Overflowing().eval(), (X,)
 
 
-def call(*arguments: object) -> Any:
-    return CliRunner().invoke(main, ["compare", *map(str, arguments)])
-
-
 # -- overflow and its cure -----------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     """What the command prints of the overflowing model, with its proposal applied."""
-    result = call(f"{__file__}:overflowing", "--apply", "--json")
+    result = call("compare", f"{__file__}:overflowing", "--apply", "--json")
     assert result.exit_code == 0, result.output  # with the proposal it is as it should be
     printed: dict[str, Any] = json.loads(result.stdout)
     return printed
@@ -172,7 +167,7 @@ def test_a_float32_program_is_equal_in_every_value(tmp_path: Path) -> None:
     torch.export.save(export(Mixed(), inputs), tmp_path / "mixed.pt2")
     np.save(tmp_path / "x.npy", randn(3, 16, scale=2.0).numpy())
     given = ["--input", f"x={tmp_path / 'x.npy'}", "--precision", "float32", "--json"]
-    result = call(tmp_path / "mixed.pt2", *given)
+    result = call("compare", tmp_path / "mixed.pt2", *given)
     assert result.exit_code == 0, result.output
     printed = json.loads(result.stdout)
     assert {row["delegate"] for row in printed["rows"]} == {0, 1}
@@ -268,7 +263,7 @@ def broken(): return 1 / 0
 )
 def test_models_that_cannot_be_loaded(tmp_path: Path, place: str, message: str) -> None:
     (tmp_path / "net.py").write_text(NOTHING)
-    result = call(tmp_path / place if place.startswith("net") else place)
+    result = call("compare", tmp_path / place if place.startswith("net") else place)
     assert (result.exit_code, result.stdout) == (1, "")
     assert message in result.stderr
     assert result.stderr.count("\n") == 1

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from executorch.exir import to_edge_transform_and_lower
 from executorch.runtime import Runtime
 
 from case import FP16, assert_close, execute, export, lower, randn
 from compiled_files import compiled, write
+from console import call
 from executorch_coreml import CoreMLBackend, CoreMLPartitioner, Model
-from executorch_coreml.cli import main
 from executorch_coreml.compiler import payload
 from executorch_coreml.compiler.finish import rewrite
 from executorch_coreml.errors import CoreMLError, PayloadError, ProgramError
@@ -146,16 +145,14 @@ def test_a_compiled_model_taken_out_of_a_program_runs(tmp_path: Path) -> None:
 
 def test_commands(tmp_path: Path) -> None:
     path = write(compiled(read_payload(pack(files()))), tmp_path / "model.mlmodelc")
-    shown = CliRunner().invoke(main, ["inspect", str(path)])
+    shown = call("inspect", path)
     assert shown.exit_code == 0, shown.output
     for words in ("iOS18 or later", "function main (opset CoreML8, default)", "read_state"):
         assert words in shown.output
     write({"model.mil": TEXT.encode()}, tmp_path / "renamed")
     np.save(tmp_path / "x.npy", np.full((2, 3), 0.5, np.float32))
     arguments = ["--function", "doubled", "--input", f"x={tmp_path}/x.npy"]
-    ran = CliRunner().invoke(
-        main, ["run", str(tmp_path / "renamed"), *arguments, "--output-dir", str(tmp_path)]
-    )
+    ran = call("run", tmp_path / "renamed", *arguments, "--output-dir", tmp_path)
     assert ran.exit_code == 0, ran.output
     np.testing.assert_array_equal(np.load(tmp_path / "z.npy"), np.ones((2, 3)))
 

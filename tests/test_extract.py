@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from executorch.exir import to_edge
 
 from case import execute, export, lower, randn
+from console import call
 from executorch_coreml import Model
-from executorch_coreml.cli import main
 from executorch_coreml.compiler.quiet import quiet_coremltools
 from executorch_coreml.errors import PayloadError
 from executorch_coreml.mil.extract import extract
@@ -100,13 +99,13 @@ def test_what_cannot_be_extracted(pte: Path, tmp_path: Path) -> None:
 
 
 def test_command(pte: Path, tmp_path: Path) -> None:
-    run = CliRunner().invoke(main, ["extract", str(pte), "-o", str(tmp_path / "a")])
+    run = call("extract", pte, "-o", tmp_path / "a")
     assert run.exit_code == 0
     assert run.output == f"{tmp_path}/a/digits.mlpackage: delegate 0 of forward\n"
-    run = CliRunner().invoke(main, ["extract", str(pte), "-o", str(tmp_path / "b"), "--json"])
+    run = call("extract", pte, "-o", tmp_path / "b", "--json")
     assert json.loads(run.output) == [
         {"path": f"{tmp_path}/b/digits.mlpackage", "delegates": [["forward", 0]]}
     ]
-    again = CliRunner().invoke(main, ["extract", str(pte), "-o", str(tmp_path / "b")])
+    again = call("extract", pte, "-o", tmp_path / "b")
     assert again.exit_code == 1
     assert "exists" in again.output

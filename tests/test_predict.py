@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from PIL import Image
 
+from console import call
 from executorch_coreml import Model
-from executorch_coreml.cli import main
 from executorch_coreml.errors import InputError, ProgramError
 from executorch_coreml.mil.bundle import read
 from executorch_coreml.mil.compiled_print import write_compiled
@@ -165,25 +164,24 @@ def test_run_of_a_classifier_and_an_image_from_the_command_line(
     np.save(tmp_path / "x.npy", np.float32([[0, 8, 0]]))
     Image.fromarray(PIXELS).save(tmp_path / "x.png")
 
-    def call(name: str, file: str, *more: str) -> Any:
-        arguments = ["run", str(saved[name]), "--input", f"x={tmp_path / file}", *more]
-        return CliRunner().invoke(main, arguments)
+    def run(name: str, file: str, *more: str) -> Any:
+        return call("run", saved[name], "--input", f"x={tmp_path / file}", *more)
 
-    found = json.loads(call("words", "x.npy", "--json", "--output-dir", str(tmp_path)).stdout)
+    found = json.loads(run("words", "x.npy", "--json", "--output-dir", str(tmp_path)).stdout)
     label, probabilities = found
     assert label == {"name": "classLabel", "dtype": "string", "value": "dog"}
     assert probabilities["dtype"] == "dictionary"
     assert list(probabilities["value"]) == LABELS
     assert json.loads((tmp_path / "classLabel.json").read_text()) == "dog"
-    assert "classLabel_probs: dog 0.99" in call("words", "x.npy").stdout
-    result = call("RGB", "x.png", "--output-dir", str(tmp_path))
+    assert "classLabel_probs: dog 0.99" in run("words", "x.npy").stdout
+    result = run("RGB", "x.png", "--output-dir", str(tmp_path))
     assert "image RGBA" in result.stdout
     same = np.asarray(Image.open(tmp_path / "same.png"))[..., :3]
     np.testing.assert_allclose(same.astype(int), PIXELS.astype(int), atol=1)
-    wrong = call("RGB", "x.npy")
+    wrong = run("RGB", "x.npy")
     assert wrong.exit_code == 1
     (tmp_path / "broken.png").write_bytes(b"no image")
-    assert "input x cannot be read" in call("RGB", "broken.png").output
+    assert "input x cannot be read" in run("RGB", "broken.png").output
 
 
 def test_without_pillow_arrays_go_in_and_images_are_a_clear_error(saved: dict[str, Path]) -> None:

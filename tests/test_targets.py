@@ -8,12 +8,11 @@ from types import MappingProxyType
 
 import pytest
 import torch
-from click.testing import CliRunner
 from executorch.exir import to_edge_transform_and_lower
 
 from case import FP16, execute, export, lower, randn
+from console import call
 from executorch_coreml import CoreMLBackend, CoreMLPartitioner, Target
-from executorch_coreml.cli import main
 from executorch_coreml.compiler import target as target_module
 from executorch_coreml.errors import UnsupportedOp
 from executorch_coreml.mil.bundle import read
@@ -77,7 +76,7 @@ def test_the_op_that_decides_the_target_is_named_with_its_line(
     bundle = read(bytes(lowered.buffer))
     assert bundle.specification_version == Target.iOS17
     (tmp_path / "model.pte").write_bytes(lowered.buffer)
-    shown = CliRunner().invoke(main, ["inspect", str(tmp_path / "model.pte")])
+    shown = call("inspect", tmp_path / "model.pte")
     assert f"iOS17 or later, because: {reason}" in shown.output
 
 

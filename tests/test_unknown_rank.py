@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from coremltools.converters.mil.mil import get_new_symbol
 
-from executorch_coreml.cli import main
+from console import call
 from executorch_coreml.engine.model import Model
 from executorch_coreml.errors import InputError, ProgramError
 from executorch_coreml.mil.bundle import read
@@ -123,6 +123,7 @@ def test_it_has_no_text(tmp_path: Path) -> None:
         to_text(read(saved(filled, tmp_path / "m.mlpackage")).program)
 
 
-def test_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["inspect", str(saved(filled, tmp_path / "m.mlpackage"))], standalone_mode=False)
-    assert "fill" in capsys.readouterr().out
+def test_inspect(tmp_path: Path) -> None:
+    shown = call("inspect", saved(filled, tmp_path / "m.mlpackage"))
+    assert shown.exit_code == 0, shown.output
+    assert "fill" in shown.output
