@@ -16,6 +16,7 @@ from typing import Any
 import openvino as ov
 from openvino import opset15 as ops
 
+from executorch_coreml.engine.bounds import without_idle_guards
 from executorch_coreml.engine.cache import Entry, Facts
 from executorch_coreml.engine.half import keep_half
 from executorch_coreml.engine.kernels import TABLE
@@ -65,6 +66,8 @@ class CompiledFunction:
         recording: Where those ops are that may find a violation in a run. If there are any, the
             model's last output is the record of :mod:`executorch_coreml.engine.kernels.violations`.
         dynamic: Whether some shape in the graph is known in a run only.
+        ordinary: Indices in ``inputs`` of those that must be ordinary
+            (:mod:`executorch_coreml.engine.bounds`); NaN may get lost of others.
         profile: Tells what each op costs in a run, if that is measured.
     """
 
@@ -75,6 +78,7 @@ class CompiledFunction:
     written: tuple[int, ...]
     recording: tuple[str, ...]
     dynamic: bool
+    ordinary: tuple[int, ...]
     profile: Profile | None = None
 
 
@@ -82,6 +86,7 @@ def compile_function(
     function: Function,
     *,
     shapes: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
+    ordinary: bool = False,
     precision: Precision = "faithful",
     device: str = "CPU",
     threads: int | None = None,
@@ -93,6 +98,7 @@ def compile_function(
     Args:
         shapes: Input -> the one shape that it will have. A function with tensors of unknown rank
             (:func:`has_unknown_ranks`) is compiled for given shapes, which decide the ranks.
+        ordinary: Inputs may be required to be ordinary.
         profile: Runs measure what each op costs; such models are not cached.
 
     Raises:
@@ -105,13 +111,14 @@ def compile_function(
     def build() -> CompiledFunction:
         with shared_nodes():
             graph = _Graph(function, precision, shapes, Labels() if profile else None)
-            return graph.compile(device, properties)
+            return graph.compile(device, properties, ordinary)
 
     if cache_dir is None or profile:
         return build()
     how = {
         "precision": precision,
         "shapes": dict(shapes),
+        "ordinary": ordinary,
         "device": device,
         "properties": properties,
     }
@@ -131,6 +138,7 @@ def _facts(made: CompiledFunction) -> Facts:
         "written": made.written,
         "recording": made.recording,
         "dynamic": made.dynamic,
+        "ordinary": made.ordinary,
     }
 
 
@@ -139,8 +147,11 @@ def _restored(function: Function, model: ov.CompiledModel, facts: Facts) -> Comp
         Value(name, TensorType(dtype, tuple(shape))) for name, dtype, shape in facts["outputs"]
     )
     inputs, states = _inputs(function)
-    written, recording = tuple(facts["written"]), tuple(facts["recording"])
-    return CompiledFunction(model, inputs, outputs, states, written, recording, facts["dynamic"])
+    written, recording, ordinary = map(
+        tuple, (facts["written"], facts["recording"], facts["ordinary"])
+    )
+    dynamic = facts["dynamic"]
+    return CompiledFunction(model, inputs, outputs, states, written, recording, dynamic, ordinary)
 
 
 def _inputs(function: Function) -> tuple[tuple[Value, ...], tuple[Value, ...]]:
@@ -207,7 +218,9 @@ class _Graph:
         self.parameters: dict[str, Any] = {}
         self.cells: dict[str, StateCell] = {}
 
-    def compile(self, device: str, properties: Mapping[str, Any]) -> CompiledFunction:
+    def compile(
+        self, device: str, properties: Mapping[str, Any], ordinary: bool
+    ) -> CompiledFunction:
         for value in self.function.inputs:
             self._add_input(value)
         for op in self.function.body.operations:
@@ -223,6 +236,9 @@ class _Graph:
         results += [ops.result(self.record.current)] if recording else []
         ordered = [self.parameters[value.name] for value in (*inputs, *states)]
         model = ov.Model(results, ordered, self.function.name)
+        checked = [i for i in range(len(inputs)) if ordered[i].get_element_type().is_real()]
+        if not (ordinary and without_idle_guards(model, [ordered[i] for i in checked])):
+            checked = []
         arrays = shared_arrays()
         keep_half(model, arrays)
         try:
@@ -237,7 +253,15 @@ class _Graph:
             ) from error
         profile = None if self.labels is None else Profile(compiled, self.labels.ops)
         return CompiledFunction(
-            compiled, inputs, outputs, states, written, recording, model.is_dynamic(), profile
+            compiled,
+            inputs,
+            outputs,
+            states,
+            written,
+            recording,
+            model.is_dynamic(),
+            tuple(checked),
+            profile,
         )
 
     def _add_input(self, value: Value) -> None:

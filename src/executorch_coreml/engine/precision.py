@@ -36,10 +36,15 @@ from executorch_coreml.engine.kernels.operand import node
 
 Precision: TypeAlias = Literal["faithful", "float32"]
 
+OVERFLOW = 65520.0
+"""From this magnitude on a number is rounded to infinity."""
+
+_ROUNDS = "executorch_coreml.rounds"  # a key of ours in the runtime info of a node
+
 # Nodes are shared by array, so a graph has each of these once.
 _SCALE, _SPLIT, _FLOOR, _LARGEST, _INFINITY = (
     np.asarray(value, np.float32)
-    for value in (2.0**25, 8193.0, 0.75, np.nextafter(np.float32(65520), np.float32(0)), np.inf)
+    for value in (2.0**25, 8193.0, 0.75, np.nextafter(np.float32(OVERFLOW), np.float32(0)), np.inf)
 )
 
 
@@ -48,9 +53,19 @@ def round_to_fp16(x: ov.Output) -> ov.Output:
     sign = ops.multiply(ops.clamp(x, -(2.0**-25), 2.0**-25), node(_SCALE))
     magnitude = ops.multiply(x, sign)
     shift = ops.maximum(ops.multiply(magnitude, node(_SPLIT)), node(_FLOOR))
-    rounded = ops.subtract(shift, ops.subtract(shift, magnitude))
-    whole = ops.select(ops.less(node(_LARGEST), magnitude), node(_INFINITY), rounded)
-    return ops.multiply(whole, sign).output(0)
+    rest = ops.subtract(shift, ops.subtract(shift, magnitude))
+    whole = ops.select(ops.less(node(_LARGEST), magnitude), node(_INFINITY), rest)
+    result = ops.multiply(whole, sign)
+    result.get_rt_info()[_ROUNDS] = True
+    return result.output(0)
+
+
+def rounded(found: ov.Node) -> ov.Output | None:
+    """What ``found`` is the rounded value of, if :func:`round_to_fp16` made it."""
+    if _ROUNDS not in found.get_rt_info():
+        return None
+    sign = found.input_value(1).get_node()
+    return sign.input_value(0).get_node().input_value(0)
 
 
 @lru_cache(maxsize=1)

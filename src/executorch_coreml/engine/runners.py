@@ -1,4 +1,9 @@
-"""The runners of one function: one for all shapes, or one for each where shapes decide ranks."""
+"""The runners of one function.
+
+There is one for all shapes, or one for each where shapes decide ranks. One that takes ordinary
+inputs only (:mod:`executorch_coreml.engine.bounds`) has another beside it, which is made when there
+are inputs of other kinds.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from executorch_coreml.engine.bounds import is_ordinary
 from executorch_coreml.engine.compile import CompiledFunction, compile_function, has_unknown_ranks
 from executorch_coreml.engine.port import Array
 from executorch_coreml.engine.runner import Runner
@@ -48,17 +54,18 @@ class Runners:
         shapes = tuple(
             _default(value.type, defaults.get(value.name, ())) for value in self._inputs()
         )
-        self.compiled = self._compile(shapes)
+        self.compiled = self._compile(shapes, ordinary=not self._by_shapes)
         self._runners = {shapes: Runner(self.compiled, source)}
         self._only = None if self._by_shapes else self._runners[shapes]
+        self._careful: Runner | None = None
 
     def _inputs(self) -> list[Any]:
         return [v for v in self._function.inputs if isinstance(v.type, TensorType)]
 
-    def _compile(self, shapes: _Shapes) -> CompiledFunction:
+    def _compile(self, shapes: _Shapes, ordinary: bool = False) -> CompiledFunction:
         names = [value.name for value in self._inputs()] if self._by_shapes else []
         fixed = dict(zip(names, shapes, strict=False))
-        return compile_function(self._function, shapes=fixed, **self._options)
+        return compile_function(self._function, shapes=fixed, ordinary=ordinary, **self._options)
 
     def runner_for(self, arrays: Sequence[Array]) -> Runner:
         """The runner for these inputs, which are in the order of the function.
@@ -67,7 +74,9 @@ class Runners:
             ProgramError: The function cannot be built for their shapes.
         """
         if self._only is not None:
-            return self._only
+            if all(is_ordinary(arrays[i]) for i in self.compiled.ordinary):
+                return self._only
+            return self._for_other_inputs()
         shapes = tuple(array.shape for array in arrays)
         with self._lock:
             found = self._runners.pop(shapes, None)
@@ -77,6 +86,12 @@ class Runners:
             if len(self._runners) > _KEPT:
                 del self._runners[next(iter(self._runners))]
         return found
+
+    def _for_other_inputs(self) -> Runner:
+        with self._lock:
+            if self._careful is None:
+                self._careful = Runner(self._compile(()), self._source)
+        return self._careful
 
 
 def _default(kind: TensorType, shape: tuple[int, ...]) -> tuple[int, ...]:

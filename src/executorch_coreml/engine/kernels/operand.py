@@ -56,6 +56,8 @@ _NODES: ContextVar[dict[int, tuple[Array, ov.Output]] | None] = ContextVar("node
 # many bytes on that matters.
 _DECOMPRESSION, _LARGE = "decompression_0", 1 << 16
 
+_KEEPS_NAN = "executorch_coreml.keeps_nan"  # a key of ours
+
 
 class StateCell:
     """What an op that reads or writes a state gets as operand: the state's value so far."""
@@ -329,7 +331,14 @@ def keeping_nan(x: ov.Output, value: ov.Output | ov.Node) -> ov.Output:
     """
     if not x.get_element_type().is_real():
         return node(value)
-    return ops.select(ops.not_equal(x, x), x, value).output(0)
+    kept = ops.select(ops.not_equal(x, x), x, value)
+    kept.get_rt_info()[_KEEPS_NAN] = True
+    return kept.output(0)
+
+
+def keeps_nan(found: ov.Node) -> bool:
+    """Whether it is a selection that :func:`keeping_nan` made, of its second and third input."""
+    return _KEEPS_NAN in found.get_rt_info()
 
 
 def shape_node(x: Operand) -> ov.Output:
