@@ -251,20 +251,53 @@ ROWS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
-def test_dynamic(row: Row) -> None:
-    program = EdgeProgram(export(row.fn, row.make(3, 6), row.axes), row.beyond_edge)
+TOGETHER = 8  # rows in one program
+
+
+class Joined(nn.Module):
+    """Several rows in one program, on the same batch and time."""
+
+    def __init__(self, rows: list[Row]):
+        super().__init__()
+        self.rows = rows
+        self.counts = [len(row.axes) for row in rows]
+        modules = [row.fn for row in rows if isinstance(row.fn, nn.Module)]
+        self.parts = nn.ModuleList(modules)
+
+    def make(self, batch: int, time: int) -> tuple[Tensor, ...]:
+        return tuple(x for row in self.rows for x in row.make(batch, time))
+
+    def forward(self, *inputs: Tensor) -> tuple[Any, ...]:
+        results, start = [], 0
+        for row, count in zip(self.rows, self.counts, strict=True):
+            results.append(tuple(flat(row.fn(*inputs[start : start + count]))))
+            start += count
+        return tuple(results)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [ROWS[start : start + TOGETHER] for start in range(0, len(ROWS), TOGETHER)],
+    ids=lambda rows: "-".join(row.id for row in rows),
+)
+def test_dynamic(rows: list[Row]) -> None:
+    joined = Joined(rows)
+    axes = tuple(each for row in rows for each in row.axes)
+    beyond_edge = {op: None for row in rows for op in row.beyond_edge}
+    program = EdgeProgram(export(joined, joined.make(3, 6), axes), beyond_edge)
     for precision, bounds in ((FP32, (1e-5, 1e-6)), (FP16, (4e-3, 1e-3))):
         lowered, partitioner = program.lower(precision)
         assert not partitioner.report.refused, str(partitioner.report)
         assert partitioner.report.delegates == 1
         method = Runtime.get().load_program(lowered.buffer).load_method("forward")
         for batch, time in itertools.product(*SIZES.values()):
-            inputs = row.make(batch, time)
-            got = method.execute(inputs)
-            for one, other in zip(got, flat(row.fn(*inputs)), strict=True):
-                where = f"{precision.name}, batch {batch}, time {time}"
-                assert_close(one, other, *bounds, where)
+            inputs = joined.make(batch, time)
+            got = iter(method.execute(inputs))
+            for row, results in zip(rows, joined(*inputs), strict=True):
+                where = f"{row.id}, {precision.name}, batch {batch}, time {time}"
+                for expected in results:
+                    assert_close(next(got), expected, *bounds, where)
+            assert not list(got)
 
 
 class Two(nn.Module):

@@ -22,8 +22,8 @@ from torchao.quantization.pt2e.quantize_pt2e import (
     prepare_qat_pt2e,
 )
 
-from case import FP16, FP32, assert_close, execute, export, lower
-from executorch_coreml import Target
+from case import FP16, FP32, EdgeProgram, assert_close, execute, export, lower
+from executorch_coreml import CoreMLPartitioner, Target
 from executorch_coreml.errors import OptionsError, UnsupportedOp
 from executorch_coreml.mil.bundle import read
 from executorch_coreml.mil.summary import Summary, summarise
@@ -38,7 +38,12 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # torchao and torch.export ha
 
 
 def _run(model: nn.Module, inputs: tuple[Any, ...], precision: Any, **options: Any) -> list[Any]:
-    lowered, partitioner = lower(export(model, inputs), precision, **options)
+    return _outputs(lower(export(model, inputs), precision, **options), inputs)
+
+
+def _outputs(made: tuple[Any, CoreMLPartitioner], inputs: tuple[Any, ...]) -> list[Any]:
+    """Of a program that must be one delegate."""
+    lowered, partitioner = made
     assert not partitioner.report.refused, str(partitioner.report)
     assert partitioner.report.delegates == 1
     return execute(lowered.buffer, inputs)
@@ -54,24 +59,26 @@ def _step(expected: torch.Tensor) -> float:
     return float(2 * expected.abs().max() / 255)
 
 
-@pytest.mark.parametrize("precision", [FP32, FP16], ids=["fp32", "fp16"])
 @pytest.mark.parametrize("scheme", [*PT2E, *TORCHAO], ids=lambda scheme: scheme.id)
-def test_equals_the_quantized_model_in_pytorch(scheme: Scheme, precision: Any) -> None:
+def test_equals_the_quantized_model_in_pytorch(scheme: Scheme) -> None:
     model = scheme.quantize(Layers().eval(), layer_inputs(seed=1))
     # Not what it was calibrated with: the extremes of that lie half way between two integers.
     inputs = layer_inputs(seed=2)
-    outputs = _run(model, inputs, precision)
     with torch.no_grad():
         expected = model(*inputs)
-    for index, (one, other) in enumerate(zip(outputs, expected, strict=True)):
-        if precision is FP32:
-            assert_close(one, other, 1e-5, 1e-6, f"output {index}")
-        elif not scheme.activations:
-            assert_close(one, other, 2e-3, 1e-4, f"output {index}")
-        else:  # a value between two integers may become either of them
-            off = (one - other).abs()
-            assert off.max() <= 2 * _step(other), f"output {index}"
-            assert off.mean() < 0.2 * _step(other), f"output {index}"
+    program = EdgeProgram(export(model, inputs))
+    for precision in (FP32, FP16):
+        outputs = _outputs(program.lower(precision), inputs)
+        for index, (one, other) in enumerate(zip(outputs, expected, strict=True)):
+            what = f"{precision.name}, output {index}"
+            if precision is FP32:
+                assert_close(one, other, 1e-5, 1e-6, what)
+            elif not scheme.activations:
+                assert_close(one, other, 2e-3, 1e-4, what)
+            else:  # a value between two integers may become either of them
+                off = (one - other).abs()
+                assert off.max() <= 2 * _step(other), what
+                assert off.mean() < 0.2 * _step(other), what
 
 
 class Wide(nn.Module):

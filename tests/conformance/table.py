@@ -15,6 +15,11 @@ the place of Core ML ([coremltools.md](coremltools.md)) and with coremltools' ow
 runs for ML Programs in both precisions. A test counts if it reaches the engine: if it predicts, or
 a model that it wants to predict with does not load. Seeds are fixed. 2,000 of those that reach
 the engine are part of `make test`, where each failure must be one of those below with a reason.
+
+The engine rounds what a program declares as fp16. Some tests for fp32, whose tolerance is 1e-4,
+declare fp16 all the same (`dtype=np.float16`), and compare with numbers that fp16 does not hold.
+Those that fail so run a second time with `precision="float32"`, and are counted apart where they
+pass then.
 """
 
 
@@ -62,10 +67,10 @@ def _counts(outcomes: Sequence[Outcome]) -> list[str]:
         for kind in JUDGED
         if any(count[kind] for count in by.values())
     ]
-    decided = {p: totals[p] - count["half"] for p, count in by.items()}
-    if decided != totals:
-        shares = (_share(count["passed"], decided[p]) for p, count in by.items())
-        lines.append(_row("passed, of those that fp16's last place does not decide", *shares))
+    if any(count["half"] for count in by.values()):
+        right = {p: count["passed"] + count["half"] for p, count in by.items()}
+        shares = (_share(right[p], totals[p]) for p in by)
+        lines.append(_row("passed, with fp16 rounded or not", *shares))
     others = Counter(one.kind for one in outcomes if one.kind not in JUDGED)
     lines += ["", _row("tests that do not", "number"), "|---|---:|"]
     lines += [_row(KINDS[kind], others[kind]) for kind in KINDS if others[kind]]
