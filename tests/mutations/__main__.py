@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,13 @@ from mutations.work import Plan, Tally
 CHUNK = 1000  # mutants that one process opens
 
 
-def search(samples: Path, first: int, count: int, plan: Plan, talk: bool = False) -> Tally:
-    """Opens the mutants of ``count`` seeds; ``talk`` shows how far it is, and findings at once."""
+def search(samples: Path, first: int, count: int, plan: Plan) -> Tally:
+    """Opens the mutants of ``count`` seeds, one after the other."""
     tally, seed, end = Tally(), first, first + count
     with tempfile.TemporaryDirectory() as directory:
         current = Path(directory, "current")
         while seed < end:
-            many, shown = min(CHUNK, end - seed), len(tally.findings)
+            many = min(CHUNK, end - seed)
             current.unlink(missing_ok=True)
             found, code, noise = _process(samples, current, seed, many, plan)
             for each in found:
@@ -40,10 +41,22 @@ def search(samples: Path, first: int, count: int, plan: Plan, talk: bool = False
                 what = f"the process ended with {code}: {noise[-600:]}"
                 tally.findings.append({"seed": int(died), "door": door, "what": what})
                 seed = int(died) + 1
-            if talk:
-                print(f"{seed - first} mutants, {len(tally.findings)} findings", flush=True)
-                _show(tally.findings[shown:])
     return tally
+
+
+def search_on_all_cores(samples: Path, first: int, count: int, plan: Plan) -> Tally:
+    """Shows how far it is, and findings at once."""
+    seeds = range(first, first + count)
+    parts = [seeds[start : start + CHUNK] for start in range(0, count, CHUNK)]
+    whole, done = Tally(), 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(lambda part: search(samples, part[0], len(part), plan), parts)
+        for part, tally in zip(parts, found, strict=True):
+            whole.add(vars(tally))
+            done += len(part)
+            print(f"{done} mutants, {len(whole.findings)} findings", flush=True)
+            _show(tally.findings)
+    return whole
 
 
 def _show(findings: Sequence[dict[str, Any]]) -> None:
@@ -83,7 +96,7 @@ def main() -> int:
         print(f"{made.sample.name}, {made.how}: {write(made, options.keep)}")
         return 0
     plan = Plan(**dict.fromkeys(options.without, 0))
-    tally = search(options.samples, options.first, options.count, plan, talk=True)
+    tally = search_on_all_cores(options.samples, options.first, options.count, plan)
     report(tally, time.monotonic() - start)
     return 1 if tally.findings else 0
 
