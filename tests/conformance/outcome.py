@@ -6,13 +6,16 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 KINDS = {
     "passed": "predicted, and passed",
     "unloaded": "failed: a model did not load",
     "raised": "failed: a prediction raised",
     "wrong": "failed after a prediction",
-    "half": "passed in float32: its tolerance has no room for the fp16 that the program declares",
+    "half": "failed by fp16's last places, with exact arithmetic as well",
     "late": "failed: out of time",
     "died": "failed: the process died",
     "unpredicted": "passed without a prediction",
@@ -67,6 +70,19 @@ def write(path: Path, outcome: Outcome) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         file.write(json.dumps(asdict(outcome)) + "\n")
+
+
+def within_half(actual: Any, desired: Any) -> bool:
+    """Whether numbers differ by two units of fp16's last place, of the largest one, at most.
+
+    What fp16 weights and inputs take from a sum is in proportion to its terms.
+    """
+    got, want = np.asarray(actual, np.float64), np.asarray(desired, np.float64)
+    if got.shape != want.shape:
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        unit = np.spacing(np.abs(want).max(initial=0).astype(np.float16)).astype(np.float64)
+        return bool((np.abs(got - want) <= 2 * unit).all())
 
 
 _NUMBERS = re.compile(r"0x[0-9a-f]+|[-+]?\d+(\.\d+)?(e[-+]?\d+)?|/[\w/.-]+")
