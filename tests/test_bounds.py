@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf, isnan, nan
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -232,3 +233,13 @@ def test_guards_stay_where_a_value_may_overflow() -> None:
     expected = net(x).detach().numpy()
     assert np.isnan(expected).all()
     np.testing.assert_array_equal(model.run([x.numpy()])[0], expected)
+
+
+def test_a_model_from_the_cache_knows_what_it_takes(tmp_path: Path) -> None:
+    x = torch.rand(1, 3, 6, 6)
+    lowered, _ = lower(export(Clamps(), (x,)), FP32)
+    for _ in range(2):  # compiled, and then read
+        model = Model(lowered.buffer, cache_dir=tmp_path)
+        assert model._compiled.ordinary == (0,)
+        assert np.isnan(model.run([torch.full_like(x, nan).numpy()])[0]).all()
+    assert len(list(tmp_path.iterdir())) == 2  # one for all inputs, too
