@@ -13,7 +13,8 @@ from executorch_coreml.cli import main
 
 
 def call(*arguments: object) -> Result:
-    """The modules that its words name, and where those are, are forgotten as by a process."""
+    """Runs ``etcoreml``. The user's modules that it imports, and the folders it finds them in, are
+    forgotten afterwards, as they are when a process ends."""
     words = [str(argument) for argument in arguments]
     names = {Path(word.partition(":")[0]).stem for word in words}
     folders, modules = sys.path[:], {name: sys.modules.get(name) for name in names}

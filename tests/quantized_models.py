@@ -1,4 +1,4 @@
-"""Layers and quantization schemes for tests/test_quantization.py."""
+"""Layers, quantization schemes, and when their results are right."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from torchao.quantization import (
 from torchao.quantization.pt2e import allow_exported_model_train_eval
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
+from case import FP32, assert_close
+from executorch_coreml import ComputePrecision
 from executorch_coreml.quantizer import CoreMLQuantizer
 
 
@@ -148,3 +150,22 @@ TORCHAO = [
     Scheme("palette4_columns", _weights(palette(4, -1, 16)), bits=4),
     Scheme("palette2_rows", _weights(palette(2, 4, -1)), bits=2),
 ]
+
+
+def assert_as_quantized(
+    got: torch.Tensor,
+    expected: torch.Tensor,
+    precision: ComputePrecision,
+    activations: bool,
+    what: str,
+) -> None:
+    """``got`` equals what the quantized model gives in PyTorch. In fp16 an activation between two
+    8-bit integers may become either of them."""
+    if precision is FP32:
+        assert_close(got, expected, 1e-5, 1e-6, what)
+    elif not activations:
+        assert_close(got, expected, 2e-3, 1e-4, what)
+    else:
+        step, off = float(2 * expected.abs().max() / 255), (got - expected).abs()
+        assert off.max() <= 2 * step, what
+        assert off.mean() < 0.2 * step, what

@@ -15,7 +15,7 @@ from openvino import opset15 as ops
 
 from case import FP16, FP32, export, lower
 from executorch_coreml import Model
-from executorch_coreml.engine.bounds import _RULES, LIMIT, _bound, is_ordinary
+from executorch_coreml.engine.bounds import _RULES, LIMIT, Bounds, is_ordinary
 from executorch_coreml.engine.kernels.operand import keeping_nan
 from executorch_coreml.engine.precision import core, round_to_fp16
 
@@ -124,11 +124,8 @@ def graph(build: Build) -> tuple[ov.Model, Any]:
 
 def bound_of(model: ov.Model, last: Any, x: float, y: float) -> float:
     """The bound of ``last``, for given bounds of the parameters."""
-    bounds = dict(zip((each.get_name() for each in model.get_parameters()), (x, y), strict=True))
-    for each in model.get_ordered_ops():
-        if each.get_name() not in bounds:
-            bounds[each.get_name()] = _bound(each, bounds)
-    return bounds[last.get_name()]
+    names = [each.get_name() for each in model.get_parameters()]
+    return Bounds(dict(zip(names, (x, y), strict=True))).of(last)
 
 
 def test_every_rule_is_tested() -> None:

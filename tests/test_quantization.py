@@ -32,7 +32,15 @@ from executorch_coreml.quantizer import (
     LinearQuantizerConfig,
     ModuleLinearQuantizerConfig,
 )
-from quantized_models import PT2E, TORCHAO, Layers, Scheme, layer_inputs, pt2e
+from quantized_models import (
+    PT2E,
+    TORCHAO,
+    Layers,
+    Scheme,
+    assert_as_quantized,
+    layer_inputs,
+    pt2e,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torchao and torch.export have many
 
@@ -54,11 +62,6 @@ def _summary(model: nn.Module, inputs: tuple[Any, ...], precision: Any = FP16) -
     return summarise(read(lowered.buffer))
 
 
-def _step(expected: torch.Tensor) -> float:
-    """The largest step between 8-bit integers over the range of the values."""
-    return float(2 * expected.abs().max() / 255)
-
-
 @pytest.mark.parametrize("scheme", [*PT2E, *TORCHAO], ids=lambda scheme: scheme.id)
 def test_equals_the_quantized_model_in_pytorch(scheme: Scheme) -> None:
     model = scheme.quantize(Layers().eval(), layer_inputs(seed=1))
@@ -71,14 +74,7 @@ def test_equals_the_quantized_model_in_pytorch(scheme: Scheme) -> None:
         outputs = _outputs(program.lower(precision), inputs)
         for index, (one, other) in enumerate(zip(outputs, expected, strict=True)):
             what = f"{precision.name}, output {index}"
-            if precision is FP32:
-                assert_close(one, other, 1e-5, 1e-6, what)
-            elif not scheme.activations:
-                assert_close(one, other, 2e-3, 1e-4, what)
-            else:  # a value between two integers may become either of them
-                off = (one - other).abs()
-                assert off.max() <= 2 * _step(other), what
-                assert off.mean() < 0.2 * _step(other), what
+            assert_as_quantized(one, other, precision, scheme.activations, what)
 
 
 class Wide(nn.Module):

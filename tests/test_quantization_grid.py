@@ -14,7 +14,7 @@ import pytest
 import torch
 from torchao.quantization import quantize_
 
-from case import FP16, FP32, assert_close, execute, export, lower, partitioned
+from case import FP16, FP32, execute, export, lower, partitioned
 from executorch_coreml import Target
 from executorch_coreml.errors import UnsupportedOp
 from executorch_coreml.mil.bundle import read
@@ -31,6 +31,7 @@ from quantized_grid import (
     layers_of,
     quantized,
 )
+from quantized_models import assert_as_quantized
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torchao and torch.export have many
 
@@ -100,15 +101,7 @@ def test_grid(group: str, target: Target | None) -> None:
     layers = layers_of(GROUPS[group])
     _check_sizes(pte, layers, 4 if precision is FP32 else 2)
     for got, one, (kind, scheme, _) in zip(execute(pte, inputs), expected, layers, strict=True):
-        what = f"{kind} {scheme.id}"
-        if precision is FP32:
-            assert_close(got, one, 1e-5, 1e-6, what)
-        elif not scheme.static:
-            assert_close(got, one, 2e-3, 1e-4, what)
-        else:  # a value between two integers may become either of them
-            step, off = float(2 * one.abs().max() / 255), (got - one).abs()
-            assert off.max() <= 2 * step, what
-            assert off.mean() < 0.2 * step, what
+        assert_as_quantized(got, one, precision, scheme.static, f"{kind} {scheme.id}")
 
 
 def _check_sizes(

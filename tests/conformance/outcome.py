@@ -15,7 +15,7 @@ KINDS = {
     "unloaded": "failed: a model did not load",
     "raised": "failed: a prediction raised",
     "wrong": "failed after a prediction",
-    "half": "failed by fp16's last places, with exact arithmetic as well",
+    "half": "failed by fp16's last places, in float32 arithmetic as well",
     "late": "failed: out of time",
     "died": "failed: the process died",
     "unpredicted": "passed without a prediction",

@@ -18,9 +18,9 @@ the engine are part of `make test`, where each failure must be one of those belo
 
 Some tests for fp32, whose tolerance is 1e-4, make models with fp16 inputs, weights or outputs all
 the same (`dtype=np.float16`), or compute what they expect in fp16: it is then not what the model
-computes, to that tolerance. A failure of at most two units of fp16's last place is run once more in
-float32, where nothing inside the model is rounded. Those that fail in the same way are counted
-apart: the model's exact result fails, so no engine could pass.
+computes, to that tolerance. Where there is fp16, a failure of at most two units of its last place
+is run once more in float32, where nothing inside the model is rounded. Those that fail in the same
+way, whose cause is then the test's fp16 and not how the engine rounds, are counted apart.
 """
 
 
@@ -71,7 +71,7 @@ def _counts(outcomes: Sequence[Outcome]) -> list[str]:
     possible = {p: totals[p] - count["half"] for p, count in by.items()}
     if possible != totals:
         shares = (_share(count["passed"], possible[p]) for p, count in by.items())
-        lines.append(_row("passed, of those that an engine can pass", *shares))
+        lines.append(_row("passed, of the others", *shares))
     others = Counter(one.kind for one in outcomes if one.kind not in JUDGED)
     lines += ["", _row("tests that do not", "number"), "|---|---:|"]
     lines += [_row(KINDS[kind], others[kind]) for kind in KINDS if others[kind]]

@@ -15,6 +15,7 @@ reads, by the rule of its type. A type without a rule has none of these properti
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from math import inf, isnan, nan, prod
 from typing import Any, TypeAlias
 
@@ -31,9 +32,13 @@ LIMIT = 65504.0
 _WIDE = 1e30
 """Beyond it a sum counts as an overflow: convolutions add and scale in orders of their own."""
 
+_WAITING = ("Constant", "Convert")
+"""What weights are made of: they are read when a rule asks for them, and many never are."""
+
 _MARGIN = 1.001  # for the rounding of what is computed
 
-_Rule: TypeAlias = Callable[[Any, "list[float]"], float]
+_Given: TypeAlias = Callable[[int], float]  # number of an input -> its bound
+_Rule: TypeAlias = Callable[[Any, _Given], float]
 
 
 def is_ordinary(array: Array) -> bool:
@@ -58,35 +63,52 @@ def without_idle_guards(model: ov.Model, inputs: Iterable[ov.Node]) -> bool:
     guards = [i for i, each in enumerate(nodes) if keeps_nan(each)]
     if not guards:
         return False
-    bounds = dict.fromkeys((each.get_name() for each in inputs), LIMIT)
-    idle = []
-    for each in nodes[: guards[-1] + 1]:
-        if (name := each.get_name()) not in bounds:
-            bounds[name] = _bound(each, bounds)
-        if keeps_nan(each) and not isnan(bounds[_source(each, 1)]):
-            idle.append(each)
+    bounds = Bounds({each.get_name(): LIMIT for each in inputs})
+    for each in nodes[: guards[-1] + 1]:  # what a node reads comes before it
+        if each.get_type_name() not in _WAITING:
+            bounds.of(each)
+    idle = [nodes[i] for i in guards if not isnan(bounds.of_input(nodes[i], 1))]
     for each in idle:
         each.output(0).replace(each.input_value(2))
     return bool(idle)
 
 
-def _source(node: Any, i: int) -> str:
-    return str(node.input_value(i).get_node().get_name())
+class Bounds:
+    """The bounds of nodes, each computed when it is asked for, behind those it reads.
+
+    Args:
+        known: Name of a node -> its bound.
+    """
+
+    def __init__(self, known: Mapping[str, float]):
+        self._known = dict(known)
+
+    def of(self, node: Any) -> float:
+        """The bound of all outputs of ``node``."""
+        name = node.get_name()
+        if name not in self._known:
+            self._known[name] = self._computed(node)
+        return self._known[name]
+
+    def of_input(self, node: Any, i: int) -> float:
+        return self.of(node.input_value(i).get_node())
+
+    def _computed(self, node: Any) -> float:
+        if (exact := rounded(node)) is not None:
+            bound = self.of(exact.get_node())
+            return inf if bound >= OVERFLOW else min(bound * _MARGIN + 2.0**-24, LIMIT)
+        given = partial(self.of_input, node)
+        if not (element := node.get_output_element_type(0)).is_real():
+            return _integer(element, _all(node, given))
+        if keeps_nan(node):
+            return nan if isnan(given(1)) else given(2)
+        rule = _RULES.get(node.get_type_name())
+        bound = nan if rule is None else rule(node, given) * _MARGIN
+        return bound if bound <= _WIDE or bound == inf else nan
 
 
-def _bound(node: Any, bounds: Mapping[str, float]) -> float:
-    """The bound of all outputs of ``node``."""
-    if (exact := rounded(node)) is not None:
-        bound = bounds[exact.get_node().get_name()]
-        return inf if bound >= OVERFLOW else min(bound * _MARGIN + 2.0**-24, LIMIT)
-    given = [bounds[_source(node, i)] for i in range(node.get_input_size())]
-    if not (element := node.get_output_element_type(0)).is_real():
-        return _integer(element, given)
-    if keeps_nan(node):
-        return nan if isnan(given[1]) else given[2]
-    rule = _RULES.get(node.get_type_name())
-    bound = nan if rule is None else rule(node, given) * _MARGIN
-    return bound if bound <= _WIDE or bound == inf else nan
+def _all(node: Any, given: _Given) -> list[float]:
+    return [given(i) for i in range(node.get_input_size())]
 
 
 def _integer(element: ov.Type, given: list[float]) -> float:
@@ -113,80 +135,86 @@ def _finite(bound: float) -> float:
     return nan if bound == inf else bound
 
 
-def _constant(node: Any, given: list[float]) -> float:
+def _constant(node: Any, given: _Given) -> float:
     return float(np.max(np.abs(node.data), initial=0))
 
 
-def _same(node: Any, given: list[float]) -> float:
-    return given[0]
+def _same(node: Any, given: _Given) -> float:
+    return given(0)
 
 
-def _smaller(node: Any, given: list[float]) -> float:
-    return _finite(given[0])
+def _smaller(node: Any, given: _Given) -> float:
+    return _finite(given(0))
 
 
-def _largest(node: Any, given: list[float]) -> float:
-    return nan if any(map(isnan, given)) else max(given)
+def _most(bounds: list[float]) -> float:
+    return nan if any(map(isnan, bounds)) else max(bounds)
 
 
-def _chosen(node: Any, given: list[float]) -> float:
-    return _largest(node, given[1:])
+def _largest(node: Any, given: _Given) -> float:
+    return _most(_all(node, given))
 
 
-def _padded(node: Any, given: list[float]) -> float:
-    return _largest(node, [given[0], *given[3:]])
+def _chosen(node: Any, given: _Given) -> float:
+    return _most([given(1), given(2)])
 
 
-def _sum(node: Any, given: list[float]) -> float:
-    return nan if given.count(inf) > 1 else sum(given)
+def _padded(node: Any, given: _Given) -> float:
+    return _most([given(0), *(given(i) for i in range(3, node.get_input_size()))])
 
 
-def _product(node: Any, given: list[float]) -> float:
-    if inf not in given:
-        return given[0] * given[1]
-    other = 1 - given.index(inf)
+def _sum(node: Any, given: _Given) -> float:
+    x, y = given(0), given(1)
+    return nan if x == y == inf else x + y
+
+
+def _product(node: Any, given: _Given) -> float:
+    x, y = given(0), given(1)
+    if inf not in (x, y):
+        return x * y
+    other = 1 if x == inf else 0  # an infinity times 0 is NaN
     factors = _values(node.input_value(other))
-    return inf if given[other] < inf and factors is not None and np.all(factors) else nan
+    return inf if given(other) < inf and factors is not None and np.all(factors) else nan
 
 
-def _quotient(node: Any, given: list[float]) -> float:
+def _quotient(node: Any, given: _Given) -> float:
     divisor = _values(node.input_value(1))
     least = 0.0 if divisor is None else float(np.min(np.abs(divisor), initial=inf))
-    return _finite(given[0]) / least if least else nan
+    return _finite(given(0)) / least if least else nan
 
 
-def _clamp(node: Any, given: list[float]) -> float:
+def _clamp(node: Any, given: _Given) -> float:
     limits = node.get_attributes()
-    return nan if isnan(given[0]) else float(max(abs(limits["min"]), abs(limits["max"])))
+    return nan if isnan(given(0)) else float(max(abs(limits["min"]), abs(limits["max"])))
 
 
-def _one(node: Any, given: list[float]) -> float:
-    return nan if isnan(given[0]) else 1.0
+def _one(node: Any, given: _Given) -> float:
+    return nan if isnan(given(0)) else 1.0
 
 
-def _prelu(node: Any, given: list[float]) -> float:
-    return _finite(given[0]) * max(1.0, given[1]) if not isnan(given[1]) else nan
+def _prelu(node: Any, given: _Given) -> float:
+    return _finite(given(0)) * max(1.0, given(1)) if not isnan(given(1)) else nan
 
 
 def _convolution(*kept: int) -> _Rule:
     """A sum over all dimensions of the weights but ``kept``, those of groups and outputs."""
 
-    def rule(node: Any, given: list[float]) -> float:
+    def rule(node: Any, given: _Given) -> float:
         rank = node.input_value(1).get_partial_shape().rank.get_length()
         return _weighted(node, given, tuple(i for i in range(rank) if i not in kept))
 
     return rule
 
 
-def _matmul(node: Any, given: list[float]) -> float:
+def _matmul(node: Any, given: _Given) -> float:
     rank = node.input_value(1).get_partial_shape().rank.get_length()
     axis = rank - 1 if node.get_attributes()["transpose_b"] or rank == 1 else rank - 2
     return _weighted(node, given, (axis,))
 
 
-def _weighted(node: Any, given: list[float], axes: tuple[int, ...]) -> float:
+def _weighted(node: Any, given: _Given, axes: tuple[int, ...]) -> float:
     """Of sums over ``axes`` of the second operand."""
-    bound = _finite(given[0])
+    bound = _finite(given(0))
     if isnan(bound):
         return nan  # and the weights need not be read
     if (weights := _values(node.input_value(1))) is not None:
@@ -196,7 +224,7 @@ def _weighted(node: Any, given: list[float], axes: tuple[int, ...]) -> float:
     if any(extents[axis].is_dynamic for axis in axes):
         return nan
     count: int = prod(extents[axis].get_length() for axis in axes)
-    return bound * _finite(given[1]) * count
+    return bound * _finite(given(1)) * count
 
 
 _RULES: dict[str, _Rule] = {
@@ -227,4 +255,4 @@ _RULES: dict[str, _Rule] = {
     "Select": _chosen,
 }
 
-__all__ = ["LIMIT", "is_ordinary", "without_idle_guards"]
+__all__ = ["LIMIT", "Bounds", "is_ordinary", "without_idle_guards"]

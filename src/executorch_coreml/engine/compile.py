@@ -147,9 +147,8 @@ def _restored(function: Function, model: ov.CompiledModel, facts: Facts) -> Comp
         Value(name, TensorType(dtype, tuple(shape))) for name, dtype, shape in facts["outputs"]
     )
     inputs, states = _inputs(function)
-    written, recording, ordinary = map(
-        tuple, (facts["written"], facts["recording"], facts["ordinary"])
-    )
+    names = ("written", "recording", "ordinary")
+    written, recording, ordinary = (tuple(facts[name]) for name in names)
     dynamic = facts["dynamic"]
     return CompiledFunction(model, inputs, outputs, states, written, recording, dynamic, ordinary)
 
