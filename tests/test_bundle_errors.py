@@ -295,6 +295,8 @@ def test_malformed_manifest(manifest: bytes) -> None:
     [
         {"inputNames": ["z"], "outputNames": ["y"]},
         {"inputNames": ["x"], "outputNames": [1]},
+        {"inputNames": ["x", "x"], "outputNames": ["y"]},
+        {"inputNames": ["x"], "outputNames": ["y", "y"]},
         {"inputNames": ["x"]},
         {"methods": []},
         {"methods": {"forward": 1}},

@@ -236,6 +236,9 @@ def _ordered(order: Any, key: str, declared: tuple[str, ...], source: str) -> tu
         raise PayloadError(
             f"{source}: {key} in metadata.json is {names!r}, the model has {list(declared)}"
         )
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise PayloadError(f"{source}: {key} in metadata.json has {twice!r} more than once")
     return tuple(names)
 
 
