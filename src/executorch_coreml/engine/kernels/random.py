@@ -26,6 +26,7 @@ from executorch_coreml.engine.kernels.operand import (
     text,
 )
 from executorch_coreml.engine.kernels.table import Family
+from executorch_coreml.engine.kernels.violations import Violations
 from executorch_coreml.errors import ProgramError
 from executorch_coreml.mil.types import NUMPY_DTYPES, TensorType
 
@@ -40,14 +41,13 @@ def _seed_of(seed: Operand | int) -> int:
     return secrets.randbits(32) if value == _UNSEEDED else value % 2**32
 
 
-def _unit(shape: Operand, seed: int, stream: int = 1) -> ov.Node:
+def _unit(extents: ov.Output, seed: int, stream: int = 1) -> ov.Node:
     """Uniform in [0, 1); streams of one seed are independent.
 
     The Roll moves nothing. Without it OpenVINO 2026.4 evaluates what depends on no input but a
     RandomUniform at load, in some branches of the graph and not in others, so that uses of one
     sample disagree; it cannot evaluate a Roll.
     """
-    extents = cast(shape, ov.Type.i64)
     drawn = ops.random_uniform(extents, f32(0.0), f32(1.0), "f32", stream, seed)
     return ops.roll(drawn, i64([0]), i64([0]))
 
@@ -56,6 +56,7 @@ def _unit(shape: Operand, seed: int, stream: int = 1) -> ov.Node:
 def random_uniform(
     shape: Operand,
     out: tuple[TensorType, ...],
+    violations: Violations,
     low: Operand | float = 0.0,
     high: Operand | float = 1.0,
     seed: Operand | int = _UNSEEDED,
@@ -64,22 +65,26 @@ def random_uniform(
     start, stop = float(scalar(low, "low")), float(scalar(high, "high"))
     dtype = NUMPY_DTYPES[out[0].dtype].type
     largest = float(np.nextafter(dtype(stop), dtype(start)))
-    value = ops.add(ops.multiply(_unit(shape, _seed_of(seed)), f32(stop - start)), f32(start))
+    value = ops.add(
+        ops.multiply(_unit(violations.sizes(shape), _seed_of(seed)), f32(stop - start)), f32(start)
+    )
     return ops.minimum(value, f32(largest))
 
 
 @kernels("random_normal")
 def random_normal(
     shape: Operand,
+    violations: Violations,
     mean: Operand | float = 0.0,
     stddev: Operand | float = 1.0,
     seed: Operand | int = _UNSEEDED,
 ) -> ov.Node:
     """Box and Muller's transform of two uniform streams."""
     start = _seed_of(seed)
-    positive = ops.subtract(f32(1.0), _unit(shape, start))
+    extents = violations.sizes(shape)
+    positive = ops.subtract(f32(1.0), _unit(extents, start))
     radius = ops.sqrt(ops.multiply(ops.log(positive), f32(-2.0)))
-    angle = ops.multiply(_unit(shape, start, stream=2), f32(2.0 * math.pi))
+    angle = ops.multiply(_unit(extents, start, stream=2), f32(2.0 * math.pi))
     standard = ops.multiply(radius, ops.cos(angle))
     deviation = ops.multiply(standard, f32(scalar(stddev, "stddev")))
     return ops.add(deviation, f32(scalar(mean, "mean")))
@@ -87,11 +92,17 @@ def random_normal(
 
 @kernels("random_bernoulli", exact=True)
 def random_bernoulli(
-    shape: Operand, prob: Operand | float = 0.5, seed: Operand | int = _UNSEEDED
+    shape: Operand,
+    violations: Violations,
+    prob: Operand | float = 0.5,
+    seed: Operand | int = _UNSEEDED,
 ) -> ov.Output:
     """1 with probability ``prob``, else 0."""
     return cast(
-        ops.less(_unit(shape, _seed_of(seed)), f32(scalar(prob, "prob"))).output(0), ov.Type.f32
+        ops.less(_unit(violations.sizes(shape), _seed_of(seed)), f32(scalar(prob, "prob"))).output(
+            0
+        ),
+        ov.Type.f32,
     )
 
 

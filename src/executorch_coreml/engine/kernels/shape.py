@@ -33,6 +33,7 @@ from executorch_coreml.engine.kernels.operand import (
     text,
 )
 from executorch_coreml.engine.kernels.table import Family
+from executorch_coreml.engine.kernels.violations import Violations
 from executorch_coreml.errors import ProgramError
 from executorch_coreml.mil.types import TensorType, UnrankedType
 
@@ -181,8 +182,8 @@ def split(
 
 
 @kernels("tile", exact=True)
-def tile(x: Operand, reps: Operand) -> ov.Node:
-    return ops.tile(node(x), cast(reps, ov.Type.i64))
+def tile(x: Operand, reps: Operand, violations: Violations) -> ov.Node:
+    return ops.tile(node(x), violations.sizes(reps))
 
 
 @kernels("reverse", exact=True)
@@ -285,9 +286,10 @@ def band_part(x: Operand, lower: Operand | int = -1, upper: Operand | int = -1) 
 def fill(
     shape: Operand,
     out: tuple[TensorType, ...],
+    violations: Violations,
     value: Operand | float = 0.0,
 ) -> ov.Node:
-    return _filled(cast(node(value), output_type(out)), cast(shape, ov.Type.i64))
+    return _filled(cast(node(value), output_type(out)), violations.sizes(shape))
 
 
 @kernels("fill_like", since=6, exact=True)
@@ -295,9 +297,6 @@ def fill_like(
     ref_tensor: Operand, out: tuple[TensorType, ...], value: Operand | float = 0.0
 ) -> ov.Node:
     return _filled(cast(node(value), output_type(out)), shape_node(ref_tensor))
-
-
-_IMPOSSIBLE = 1 << 44  # elements that no memory holds
 
 
 def _filled(value: ov.Output, extents: ov.Output) -> ov.Node:
@@ -309,19 +308,40 @@ def _filled(value: ov.Output, extents: ov.Output) -> ov.Node:
     (rank,) = extents.get_partial_shape()
     if rank.is_dynamic or extents.get_node().get_type_name() == "Constant":
         return ops.broadcast(value, extents)
-    # Of a negative extent OpenVINO's Tile makes a dynamic one, and crashes; this one it refuses.
-    possible = ops.select(ops.less(extents, i64(0)), i64(_IMPOSSIBLE), extents)
-    return ops.tile(ops.reshape(value, i64([1] * rank.get_length()), False), possible)
+    return ops.tile(ops.reshape(value, i64([1] * rank.get_length()), False), extents)
 
 
 @kernels("range_1d")
-def range_1d(start: Operand, end: Operand, step: Operand, out: tuple[TensorType, ...]) -> ov.Output:
-    """Integers are exact; floats are ``start + i * step`` in float32."""
+def range_1d(
+    start: Operand,
+    end: Operand,
+    step: Operand,
+    out: tuple[TensorType, ...],
+    violations: Violations,
+) -> ov.Output:
+    """Integers are exact; floats are ``start + i * step`` in float32.
+
+    Nothing where ``step`` leads away from ``end``, as ``numpy.arange`` has it: OpenVINO's Range
+    counts as far in the wrong direction, and divides by a step of 0.
+    """
+    known_step = scalar(step, "step") if is_known(step) else None
+    if known_step == 0:
+        raise ProgramError("a step of 0 leads nowhere")
     if all(is_known(bound) for bound in (start, end, step)) and not is_float(start):
         numbers = range(*(int(scalar(bound, "range_1d")) for bound in (start, end, step)))
         require_extents([len(numbers)], out)
         return node(np.arange(numbers.start, numbers.stop, numbers.step, dtype=np.int32))
-    return ops.range(node(start), node(end), node(step), output_type(out).get_type_name()).output(0)
+    first, last, by = node(start), node(end), node(step)
+    if known_step is not None:
+        furthest = ops.maximum if known_step > 0 else ops.minimum
+        last = furthest(last, first).output(0)
+    else:
+        violations.require_a_step(by)
+        none = like(0, by)
+        ahead = ops.select(ops.greater(by, none), ops.maximum(last, first), first)
+        last = ops.select(ops.less(by, none), ops.minimum(last, first), ahead).output(0)
+        by = ops.select(ops.equal(by, none), like(1, by), by).output(0)
+    return ops.range(first, last, by, output_type(out).get_type_name()).output(0)
 
 
 @kernels("one_hot", exact=True)
@@ -329,6 +349,7 @@ def one_hot(
     indices: Operand,
     one_hot_vector_size: Operand,
     out: tuple[TensorType, ...],
+    violations: Violations,
     axis: Operand | int = -1,
     on_value: Operand | int = 1,
     off_value: Operand | int = 0,
@@ -336,7 +357,7 @@ def one_hot(
     at = axis_of(axis, rank(indices) + 1)
     to = output_type(out)
     on, off = cast(node(on_value), to), cast(node(off_value), to)
-    return ops.one_hot(node(indices), cast(one_hot_vector_size, ov.Type.i64), on, off, at)
+    return ops.one_hot(node(indices), violations.sizes(one_hot_vector_size), on, off, at)
 
 
 _PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}

@@ -15,23 +15,41 @@ import numpy as np
 import openvino as ov
 from openvino import opset15 as ops
 
-from executorch_coreml.engine.kernels.operand import StateCell, cast, i64, rank, shape_node
-from executorch_coreml.errors import RunError
+from executorch_coreml.engine.kernels.operand import (
+    Operand,
+    StateCell,
+    cast,
+    i64,
+    is_known,
+    like,
+    rank,
+    shape_node,
+)
+from executorch_coreml.errors import ProgramError, RunError
 
 RECORD = ""
 """The name of the cell; no value of a program has it."""
 
 _NONE = -1
+_INDEX, _SIZE, _STEP = range(3)
+_SAID = {
+    _INDEX: (
+        "index {value} is out of range: it must be in [0, {limit})",
+        "the op was built with validate_indices=True",
+    ),
+    _SIZE: ("a size of {value}: none may be negative", None),
+    _STEP: ("a step of {value} leads nowhere", None),
+}
 
 
 def empty_record() -> StateCell:
-    """The number of an op, an index and the extent that it does not fit; no op so far."""
-    return StateCell(RECORD, i64([_NONE, 0, 0]))
+    """The number of an op, what it refuses, a value and its limit; no op so far."""
+    return StateCell(RECORD, i64([_NONE, 0, 0, 0]))
 
 
 @dataclass(frozen=True, slots=True)
 class Violations:
-    """Where one op records an index that is out of range.
+    """Where one op records what it must refuse.
 
     Attributes:
         cell: What is known so far, in the graph of the op.
@@ -58,14 +76,59 @@ class Violations:
         # The place behind the last one stands for none, and keeps what follows from being empty.
         found = ops.select(_flat(wrong), places, ops.broadcast(count, ops.shape_of(places, "i64")))
         first = ops.reduce_min(_longer(found.output(0), count.output(0)), i64([0]), False)
-        row = [i64([self.number])]
-        for values in (index, limit):
-            one = ops.gather(_longer(_flat(values), i64(0)), first, i64(0))
-            row.append(ops.unsqueeze(one, i64([0])).output(0))
-        record = ops.concat(row, 0)
+        value, end = (
+            ops.gather(_longer(_flat(values), i64(0)), first, i64(0)).output(0)
+            for values in (index, limit)
+        )
+        self._record(_INDEX, ops.less(first, count), value, end)
+
+    def sizes(self, sizes: Operand) -> ov.Output:
+        """``sizes`` as int64, 0 for those that are negative, of which the least is recorded.
+
+        Raises:
+            ProgramError: They are known, and one is negative.
+        """
+        given = cast(sizes, ov.Type.i64)
+        if is_known(sizes) and (np.asarray(sizes) < 0).any():
+            said, _ = _SAID[_SIZE]
+            raise ProgramError(said.format(value=np.min(np.asarray(sizes))))
+        if _never_negative(given.get_node()):
+            return given
+        least = given
+        if rank(given):
+            least = ops.reduce_min(_longer(given, i64(0)), i64([0]), False).output(0)
+        self._record(_SIZE, ops.less(least, i64(0)), least, i64(0))
+        return ops.maximum(given, i64(0)).output(0)
+
+    def require_a_step(self, step: ov.Output) -> None:
+        """Records a ``step``, a scalar, of 0."""
+        self._record(_STEP, ops.equal(step, like(0, step)), cast(step, ov.Type.i64), i64(0))
+
+    def _record(self, what: int, wrong: ov.Node, value: ov.Output, limit: ov.Output) -> None:
+        """Keeps ``value`` and its limit if it is ``wrong``; all three are scalars."""
+        row = [i64([self.number, what])]
+        row += [ops.reshape(each, i64([1]), False).output(0) for each in (value, limit)]
         known = ops.gather(self.cell.current, i64([0]), i64(0))
-        new = ops.logical_and(ops.less(first, count), ops.less(known, i64([0])))
-        self.cell.write(ops.select(new, record, self.cell.current).output(0))
+        new = ops.logical_and(ops.reshape(wrong, i64([1]), False), ops.less(known, i64([0])))
+        self.cell.write(ops.select(new, ops.concat(row, 0), self.cell.current).output(0))
+
+
+_ARITHMETIC = frozenset({"Add", "Concat", "Maximum", "Minimum", "Multiply"})
+_CHOICE = frozenset({"Convert", "Gather", "Reshape", "Slice", "Squeeze", "Unsqueeze"})
+
+
+def _never_negative(node: ov.Node, depth: int = 16) -> bool:
+    """Whether a node gives sizes because it computes with nothing but extents and constants."""
+    kind = node.get_type_name()
+    if kind == "ShapeOf":
+        return True
+    if kind == "Constant":
+        return bool((node.data >= 0).all())
+    if kind not in _ARITHMETIC | _CHOICE or not depth:
+        return False
+    # The positions that Gather and its like take may be negative.
+    takes = node.input_values() if kind in _ARITHMETIC else node.input_values()[:1]
+    return all(_never_negative(each.get_node(), depth - 1) for each in takes)
 
 
 def _flat(values: ov.Output | ov.Node) -> ov.Output:
@@ -85,10 +148,7 @@ def raise_recorded(record: np.ndarray[Any, Any], places: Sequence[str]) -> None:
     Raises:
         RunError: An op recorded something.
     """
-    number, index, extent = record.tolist()
+    number, what, value, limit = record.tolist()
     if number != _NONE:
-        raise RunError(
-            f"index {index} is out of range: it must be in [0, {extent})",
-            location=places[number],
-            hint="the op was built with validate_indices=True",
-        )
+        said, hint = _SAID[what]
+        raise RunError(said.format(value=value, limit=limit), location=places[number], hint=hint)
