@@ -54,16 +54,20 @@ _FILLED_BY_ENGINE = frozenset({"out", "opset", "blocks", "violations"})
 
 
 # A kernel expects operands that the op's definition allows, and relies on what they then are. What
-# OpenVINO and numpy raise, and Python does, when a program gives others.
-_NOT_THESE = (
-    RuntimeError,
-    UserInputError,
+# OpenVINO raises when a program gives others; and what numpy and Python do, which may also be a
+# mistake in the kernel.
+_REFUSED = (RuntimeError, UserInputError)
+_FAILED = (
     TypeError,
     ValueError,
     AttributeError,
     LookupError,
     ArithmeticError,
     MemoryError,
+)
+_PERHAPS_A_BUG = (
+    "if Core ML takes this program, this is a bug in executorch-coreml; please report it with the "
+    "model"
 )
 
 
@@ -135,10 +139,12 @@ class Translation:
             # What fails in a nested block says already where.
             where = error.location or self._where(op)
             raise ProgramError(error.message, location=where, hint=error.hint) from error
-        except _NOT_THESE as error:
+        except (*_REFUSED, *_FAILED) as error:
             said = str(error) or type(error).__name__
             raise ProgramError(
-                f"cannot be built from these inputs: {said}", location=self._where(op)
+                f"cannot be built from these inputs: {said}",
+                location=self._where(op),
+                hint=None if isinstance(error, _REFUSED) else _PERHAPS_A_BUG,
             ) from error
         results = results if isinstance(results, tuple) else (results,)
         if len(results) != len(op.outputs):
