@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import executorch.exir.verification.verifier
 import pytest
-import torch
+
+# Workers take a processor each; threads of torch that wait for another's turn would spin. Before
+# torch is imported, and for the processes that tests start.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # torch.export makes millions of objects, few of them in cycles: of the time of an op's row, a tenth
 # was searching for those, and is a twentieth.
@@ -38,6 +42,8 @@ def composite_ops_collected_once() -> Iterator[None]:
     program takes to lower. Here it collects where something was registered since the last time,
     and finds the same ops.
     """
+    import torch
+
     registrations = torch._C._dispatch_get_registrations_for_dispatch_key
     collect, known = torch._export.utils._collect_all_valid_cia_ops, []
 
@@ -64,10 +70,12 @@ def argument_types(request: pytest.FixtureRequest) -> Iterator[None]:
     all arguments, an eighth of the time that lowering takes. Thousands of small programs do without
     it.
     """
+    from executorch.exir.verification import verifier
+
     with pytest.MonkeyPatch.context() as patch:
         if request.module.__name__ not in _VERIFIED:
             check = "_check_tensor_args_matching_op_allowed_dtype"
-            patch.setattr(executorch.exir.verification.verifier, check, lambda graph_module: None)
+            patch.setattr(verifier, check, lambda graph_module: None)
         yield
 
 

@@ -20,6 +20,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sample]:
     one.close()
 
 
+@pytest.mark.xdist_group("conformance")  # collected once
 @pytest.mark.parametrize("part", range(PARTS))
 def test_sample_passes_or_fails_as_known(part: int, sample: Sample) -> None:
     judged = [one for one in sample.run(part) if one.kind in JUDGED]

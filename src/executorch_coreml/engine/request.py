@@ -101,7 +101,7 @@ class Request:
         """Compute, and give every output to ``receiver`` under its position.
 
         Raises:
-            RunError: An op finds an index out of range, or an output has another shape than the
+            RunError: An op finds what it must refuse, or an output has another shape than the
                 program declares.
             RuntimeError, MemoryError: OpenVINO cannot.
 
