@@ -123,8 +123,8 @@ def _run(
     report = partitioner.report
     if len(cases) > 1 and (report.refused or report.delegates != 1):
         raise RuntimeError(str(report))
-    # Most of the time that OpenVINO takes to compile is that of the snippets: the rows have them in
-    # fp16, as an app's model would.
+    # Snippets are about half of what OpenVINO takes to compile a row: rows have them in fp16, as an
+    # app's model would.
     with nullcontext() if precision is FP16 else _without_snippets():
         outputs = execute(lowered.buffer, tuple(flat(program.inputs)))
     outcomes, start = {}, 0

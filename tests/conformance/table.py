@@ -20,9 +20,9 @@ Some tests for fp32, whose tolerance is 1e-4, make models with fp16 inputs, weig
 the same (`dtype=np.float16`), or compute what they expect in fp16: it is then not what the model
 computes, to that tolerance. Where there is fp16, a failure of at most two units of its last place
 is run once more in float32, where nothing inside the model is rounded. Those that fail in the same
-way, whose cause is then the test's fp16 and not how the engine rounds, are counted apart: no engine
-that computes what these models say passes them. coremltools runs its tests for fp32 only where
-`INCLUDE_MIL_FP32_UNIT_TESTS=1` asks for it, as is done here.
+way, whose cause is then the test's fp16 and not how the engine rounds, are counted apart.
+coremltools runs its tests for fp32 only where `INCLUDE_MIL_FP32_UNIT_TESTS=1` asks for it, as is
+done here.
 """
 
 

@@ -65,9 +65,8 @@ def random_uniform(
     start, stop = float(scalar(low, "low")), float(scalar(high, "high"))
     dtype = NUMPY_DTYPES[out[0].dtype].type
     largest = float(np.nextafter(dtype(stop), dtype(start)))
-    value = ops.add(
-        ops.multiply(_unit(violations.sizes(shape), _seed_of(seed)), f32(stop - start)), f32(start)
-    )
+    drawn = _unit(violations.sizes(shape), _seed_of(seed))
+    value = ops.add(ops.multiply(drawn, f32(stop - start)), f32(start))
     return ops.minimum(value, f32(largest))
 
 
@@ -98,12 +97,8 @@ def random_bernoulli(
     seed: Operand | int = _UNSEEDED,
 ) -> ov.Output:
     """1 with probability ``prob``, else 0."""
-    return cast(
-        ops.less(_unit(violations.sizes(shape), _seed_of(seed)), f32(scalar(prob, "prob"))).output(
-            0
-        ),
-        ov.Type.f32,
-    )
+    drawn = _unit(violations.sizes(shape), _seed_of(seed))
+    return cast(ops.less(drawn, f32(scalar(prob, "prob"))).output(0), ov.Type.f32)
 
 
 @kernels("random_categorical")
