@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conformance.outcome import NO_PROGRAM, Outcome, read, within_half, write
+from conformance.halves import draws_for_fp16, gives_fp16, out_of_reach
+from conformance.outcome import NO_PROGRAM, Outcome, read, write
 from conformance.sample import PARTS, count_of
 from conformance.spread import run_in_forks
 from executorch_coreml import coremltools_bridge
@@ -58,7 +59,7 @@ class _Seen:
     def __init__(self) -> None:
         self.predictions = 0
         self.unloaded = self.raised = ""
-        self.halves = self.within_half = False
+        self.halves = self.gives_halves = self.out_of_reach = False
 
 
 _seen = _Seen()
@@ -75,6 +76,7 @@ def _recording_load(self: Any, *args: Any, **options: Any) -> None:
     made = (value for op in function.body.operations for value in op.outputs)
     types = [getattr(value.type, "dtype", "") for value in (*function.inputs, *made)]
     _seen.halves = _seen.halves or "fp16" in types
+    _seen.gives_halves = gives_fp16(function)
 
 
 def _recording_predict(self: Any, *args: Any, **options: Any) -> Any:
@@ -86,12 +88,13 @@ def _recording_predict(self: Any, *args: Any, **options: Any) -> Any:
         raise
 
 
-def _recording_comparison(actual: Any, desired: Any, *args: Any, **options: Any) -> None:
+def _recording_comparison(
+    actual: Any, desired: Any, rtol: float = 1e-7, atol: float = 0, **options: Any
+) -> None:
     try:
-        _allclose(actual, desired, *args, **options)
+        _allclose(actual, desired, rtol, atol, **options)
     except AssertionError:
-        halves = _seen.halves or np.asarray(desired).dtype == np.float16
-        _seen.within_half = bool(halves) and within_half(actual, desired)
+        _seen.out_of_reach = _seen.gives_halves and out_of_reach(desired, rtol, atol)
         raise
 
 
@@ -201,26 +204,22 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         outcome = _judge(_id(item), error, time.process_time() - start)
-        if outcome.kind == "wrong" and _seen.within_half and _fails_by_half_in_float32(item):
-            outcome = replace(outcome, kind="half")
+        if outcome.kind == "wrong" and _seen.halves:
+            outcome = replace(outcome, kind=_kind_with_fp16(item))
         _record(item, outcome)
 
 
-def _fails_by_half_in_float32(item: pytest.Item) -> bool:
-    """Whether a test, with fp16 in the program or the expectation, fails just as narrowly where
-    nothing inside the program is rounded."""
-    _seen.within_half = False
-    coremltools_bridge.enable(threads=1, precision="float32")
+def _kind_with_fp16(item: pytest.Item) -> str:
+    """The kind of a test that has failed with fp16 in its model."""
+    if _seen.out_of_reach:
+        return "beyond"
     _seed()
     try:
-        item.runtest()
-    except AssertionError:
-        return _seen.within_half
+        with draws_for_fp16():
+            item.runtest()
     except Exception:
-        return False
-    finally:
-        coremltools_bridge.enable(threads=1)
-    return False
+        return "wrong"
+    return "rounded"
 
 
 @pytest.hookimpl(tryfirst=True)
