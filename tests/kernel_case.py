@@ -28,6 +28,9 @@ with warnings.catch_warnings():
 from executorch_coreml.engine.model import Model
 from executorch_coreml.mil.bundle import read
 from same_program import assert_same, through_text
+from uncollected import convert_without_collecting
+
+convert_without_collecting()
 
 _TYPES = {"float32": types.fp32, "float16": types.fp16, "int32": types.int32, "bool": types.int32}
 

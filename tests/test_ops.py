@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from case import FP16, FP32, Case, Reject, run_reject
+from case import FP16, FP32, Case, Reject, flat, run_reject
 from executorch_coreml import CompileOptions, ComputePrecision, Target
 from executorch_coreml.compiler.graph import delegated_graph
 from executorch_coreml.compiler.lower import lower as lower_program
 from executorch_coreml.compiler.target import choose, needs
+from executorch_coreml.engine.bounds import is_ordinary
 from executorch_coreml.engine.kernels import TABLE as KERNELS
 from executorch_coreml.errors import UnsupportedOp
 from together import Together, check, run_together
@@ -24,29 +27,56 @@ TOGETHER = 16  # cases in one program: of more, compiling costs more than what i
 PRECISIONS = {"fp32": FP32, "fp16": FP16}
 
 
-def _groups() -> dict[str, list[Case]]:
-    """Group name -> the cases that share a program, which all run in the same precisions."""
-    groups: dict[str, list[Case]] = {}
-    for family in FAMILIES:
-        rows = [row for where, row in ROWS if where == family and isinstance(row, Case)]
-        for half in (True, False):
-            cases = [case for case in rows if case.half is half]
-            for start in range(0, len(cases), TOGETHER):
-                groups[f"{family}-{len(groups)}"] = cases[start : start + TOGETHER]
-    return groups
+@dataclass(frozen=True)
+class Group:
+    """Cases that share a program, and the precisions that it runs in."""
+
+    name: str
+    cases: tuple[Case, ...]
+    precisions: tuple[str, ...]
 
 
-GROUPS = _groups()
+def _precisions(case: Case) -> tuple[str, ...]:
+    """Both, but one for what has no floating-point numbers: its program is the same in both."""
+    if not case.half:
+        return ("fp32",)
+    weights = case.fn.state_dict() if isinstance(case.fn, torch.nn.Module) else {}
+    if not _floats((case.inputs, weights)) and not _floats(case.fn(*case.inputs)):
+        return ("fp16",)
+    return ("fp32", "fp16")
 
 
-def _precisions(case: Case) -> list[str]:
-    return [name for name, precision in PRECISIONS.items() if case.half or precision is FP32]
+def _floats(values: Any) -> bool:
+    return any(isinstance(x, torch.Tensor) and x.dtype.is_floating_point for x in flat(values))
+
+
+def _ordinary(case: Case) -> bool:
+    """Whether the engine runs the case in the graph that it makes first; for other inputs it
+    compiles the whole program once more."""
+    arrays = (x.detach().numpy() for x in flat(case.inputs) if isinstance(x, torch.Tensor))
+    return all(is_ordinary(array) for array in arrays)
+
+
+def _groups() -> list[Group]:
+    alike: dict[Any, list[Case]] = {}
+    for family, row in ROWS:
+        if isinstance(row, Case):
+            case = replace(row, id=f"{family}-{row.id}")
+            alike.setdefault((_precisions(row), _ordinary(row)), []).append(case)
+    return [
+        Group(f"ops-{number}-{start}", tuple(cases[start : start + TOGETHER]), precisions)
+        for number, ((precisions, _), cases) in enumerate(alike.items())
+        for start in range(0, len(cases), TOGETHER)
+    ]
+
+
+GROUPS = {group.name: group for group in _groups()}
 
 
 @cache
-def _together(group: str) -> Together:
-    cases = GROUPS[group]
-    return run_together(cases, [PRECISIONS[name] for name in _precisions(cases[0])])
+def _together(name: str) -> Together:
+    group = GROUPS[name]
+    return run_together(group.cases, [PRECISIONS[each] for each in group.precisions])
 
 
 def _cases() -> list[Any]:
@@ -54,14 +84,14 @@ def _cases() -> list[Any]:
     return [
         pytest.param(
             case,
-            PRECISIONS[name],
-            group,
-            id=f"{group.split('-')[0]}-{name}-{case.id}",
-            marks=pytest.mark.xdist_group(group),
+            PRECISIONS[precision],
+            group.name,
+            id=f"{precision}-{case.id}",
+            marks=pytest.mark.xdist_group(group.name),
         )
-        for group, cases in GROUPS.items()
-        for case in cases
-        for name in _precisions(case)
+        for group in GROUPS.values()
+        for case in group.cases
+        for precision in group.precisions
     ]
 
 

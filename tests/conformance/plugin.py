@@ -44,6 +44,10 @@ _deps._IS_MACOS = True
 
 import torch  # noqa: E402
 
+from uncollected import convert_without_collecting  # noqa: E402
+
+convert_without_collecting()
+
 # What whole files import for the sake of a few tests, which then fail before any prediction.
 for _name, _attributes in {"torchvision": (), "peft": ("LoraConfig", "get_peft_model")}.items():
     if find_spec(_name) is None:
@@ -147,21 +151,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leaves out what is done, and takes the sample."""
     target, given = config.getoption("conformance_json"), config.getoption("conformance_sample")
     parts = config.getoption("conformance_replies") is not None
-    count = count_of if parts else lambda *_: given
+    count = count_of if parts else lambda _: given
     done = {one.test for one in read(target)} if target and target.exists() else set()
     items[:] = [item for item in _sample(items, count) if _id(item) not in done]
 
 
-def _sample(
-    items: list[pytest.Item], count: Callable[[Path, str], int | None]
-) -> Iterator[pytest.Item]:
+def _sample(items: list[pytest.Item], count: Callable[[Path], int | None]) -> Iterator[pytest.Item]:
     """So many tests of each function in each precision, evenly spaced; all for None."""
     functions: dict[tuple[str, str], list[pytest.Item]] = {}
     for item in items:
         function, _, parameters = item.nodeid.partition("[")
         functions.setdefault((function, _named_precision(parameters)), []).append(item)
-    for (_, precision), cases in functions.items():
-        taken = min(count(cases[0].path, precision) or len(cases), len(cases))
+    for cases in functions.values():
+        taken = min(count(cases[0].path) or len(cases), len(cases))
         yield from (cases[i * len(cases) // taken] for i in range(taken))
 
 
