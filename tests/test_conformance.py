@@ -27,11 +27,17 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sample]:
 @pytest.mark.parametrize("part", range(PARTS))
 def test_sample_passes_or_fails_as_known(part: int, sample: Sample) -> None:
     judged = [one for one in sample.run(part) if one.kind in JUDGED]
-    assert len(judged) >= LEAST // PARTS, sample.log.read_text()
+    assert judged, sample.log.read_text()
     failed = [one for one in judged if one.kind not in ("passed", *MEANT_FOR_FP16)]
     assert [one for one in failed if not known(one.test)] == []
     passed = [one.test for one in judged if one.kind == "passed"]
     assert [test for test in passed if (found := known(test)) and found.always] == []
+
+
+@pytest.mark.xdist_group("conformance")
+def test_sample_is_large_enough(sample: Sample) -> None:
+    judged = [one for part in range(PARTS) for one in sample.run(part) if one.kind in JUDGED]
+    assert len(judged) >= LEAST, sample.log.read_text()
 
 
 @pytest.mark.parametrize(

@@ -29,11 +29,17 @@ PRECISIONS = {"fp32": FP32, "fp16": FP16}
 
 @dataclass(frozen=True)
 class Group:
-    """Cases that share a program, and the precisions that it runs in."""
+    """Cases that share a program.
+
+    Attributes:
+        precisions: That it runs in.
+        ordinary: Whether their inputs are finite numbers; others compile the program once more.
+    """
 
     name: str
     cases: tuple[Case, ...]
     precisions: tuple[str, ...]
+    ordinary: bool
 
 
 def _precisions(case: Case) -> tuple[str, ...]:
@@ -51,8 +57,6 @@ def _floats(values: Any) -> bool:
 
 
 def _ordinary(case: Case) -> bool:
-    """Whether the engine runs the case in the graph that it makes first; for other inputs it
-    compiles the whole program once more."""
     arrays = (x.detach().numpy() for x in flat(case.inputs) if isinstance(x, torch.Tensor))
     return all(is_ordinary(array) for array in arrays)
 
@@ -64,8 +68,8 @@ def _groups() -> list[Group]:
             case = replace(row, id=f"{family}-{row.id}")
             alike.setdefault((_precisions(row), _ordinary(row)), []).append(case)
     return [
-        Group(f"ops-{number}-{start}", tuple(cases[start : start + TOGETHER]), precisions)
-        for number, ((precisions, _), cases) in enumerate(alike.items())
+        Group(f"ops-{number}-{start}", tuple(cases[start : start + TOGETHER]), *kind)
+        for number, (kind, cases) in enumerate(alike.items())
         for start in range(0, len(cases), TOGETHER)
     ]
 
@@ -76,7 +80,8 @@ GROUPS = {group.name: group for group in _groups()}
 @cache
 def _together(name: str) -> Together:
     group = GROUPS[name]
-    return run_together(group.cases, [PRECISIONS[each] for each in group.precisions])
+    precisions = [PRECISIONS[each] for each in group.precisions]
+    return run_together(group.cases, precisions, snippets=not group.ordinary)
 
 
 def _cases() -> list[Any]:

@@ -154,6 +154,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     count = count_of if parts else lambda _: given
     done = {one.test for one in read(target)} if target and target.exists() else set()
     items[:] = [item for item in _sample(items, count) if _id(item) not in done]
+    if parts:  # as large, and as slow, as each other
+        random.Random(0).shuffle(items)
 
 
 def _sample(items: list[pytest.Item], count: Callable[[Path], int | None]) -> Iterator[pytest.Item]:
