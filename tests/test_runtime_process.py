@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from warm import Warm
+from warm import warm
 
 RELU = """
 import torch
@@ -77,13 +76,6 @@ def _native_path() -> str:
     return spec.origin
 
 
-@pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
-    one = Warm(tmp_path_factory.mktemp("warm"))
-    yield one
-    one.close()
-
-
 def succeed(run: subprocess.CompletedProcess[str]) -> str:
     assert run.returncode == 0, run.stderr
     return run.stdout
@@ -103,6 +95,7 @@ def test_import_order(add: str, order: str) -> None:
     imports = ["import executorch_coreml.runtime", "from executorch.runtime import Runtime"]
     if order == "runtime first":
         imports.reverse()
+    head = "import sys\nassert not {'executorch.runtime', 'executorch_coreml'} & set(sys.modules)\n"
     failing = f"""
 from executorch_coreml.errors import PayloadError
 data = open({add!r}, "rb").read().replace(b"sedon", b"seXon")
@@ -115,7 +108,7 @@ else:
 maps = open("/proc/self/maps").read().splitlines()
 assert len({{line.split()[-1] for line in maps if "libexecutorch.so" in line}}) == 1
 """
-    succeed(python("\n".join(imports) + RELU.format(program=add) + failing))
+    succeed(warm().run(head + "\n".join(imports) + RELU.format(program=add) + failing))
 
 
 def test_a_script_that_never_imports_the_plugin(add: str) -> None:
@@ -127,13 +120,13 @@ def test_a_script_that_never_imports_the_plugin(add: str) -> None:
     assert (run.returncode, run.stdout) == (0, ""), run.stderr
 
 
-def test_exit_with_a_live_method(add: str, warm: Warm) -> None:
+def test_exit_with_a_live_method(add: str) -> None:
     head = "import executorch_coreml.runtime\nfrom executorch.runtime import Runtime"
-    run = warm.run(head + RELU.format(program=add))
+    run = warm().run(head + RELU.format(program=add))
     assert (run.returncode, run.stdout) == (0, "")
 
 
-def test_threads_run_and_fail_together(stock: Path, warm: Warm) -> None:
+def test_threads_run_and_fail_together(stock: Path) -> None:
     """Until the process has ended: ExecuTorch's bindings swap the buffers of std::cerr."""
     code = f"""
 import threading
@@ -164,23 +157,23 @@ for thread in threads:
     thread.join()
 assert not wrong, wrong
 """
-    succeed(warm.run(code))
+    succeed(warm().run(code))
 
 
-def test_load_after_detach_says_what_to_do(add: str, warm: Warm) -> None:
+def test_load_after_detach_says_what_to_do(add: str) -> None:
     code = f"""
 from executorch_coreml.runtime import _native
 from executorch.runtime import Runtime
 _native.detach()
 Runtime.get().load_program({add!r}).load_method("forward")
 """
-    run = warm.run(code)
+    run = warm().run(code)
     assert run.returncode == 1
     assert "no engine is attached" in run.stderr
     assert "0x:20" in run.stderr  # NotFound
 
 
-def test_kept_tensor_view_is_an_error(add: str, warm: Warm) -> None:
+def test_kept_tensor_view_is_an_error(add: str) -> None:
     code = (
         MISBEHAVING.format(program=add)
         + """
@@ -195,10 +188,10 @@ behaviour = "good"
 assert torch.equal(method.execute((x, x))[0], x + x)
 """
     )
-    succeed(warm.run(code))
+    succeed(warm().run(code))
 
 
-def test_kept_payload_outlives_the_method(add: str, warm: Warm) -> None:
+def test_kept_payload_outlives_the_method(add: str) -> None:
     code = (
         MISBEHAVING.format(program=add)
         + """
@@ -208,10 +201,10 @@ gc.collect()
 assert np.array_equal(kept[0], before)
 """
     )
-    succeed(warm.run(code))
+    succeed(warm().run(code))
 
 
-def test_contexts_end_with_their_call(add: str, warm: Warm) -> None:
+def test_contexts_end_with_their_call(add: str) -> None:
     code = (
         MISBEHAVING.format(program=add)
         + """
@@ -226,7 +219,7 @@ for use in (lambda: kept[1]("key"), lambda: kept[2].tracing, lambda: kept[2].res
         raise AssertionError("usable after its call")
 """
     )
-    succeed(warm.run(code))
+    succeed(warm().run(code))
 
 
 def test_another_executorch_release_is_refused(tmp_path: Path) -> None:
@@ -244,7 +237,7 @@ def test_another_executorch_release_is_refused(tmp_path: Path) -> None:
     assert "pip install executorch==1.5.1" in run.stderr
 
 
-def test_delegate_event_reaches_etdump(add: str, warm: Warm, tmp_path: Path) -> None:
+def test_delegate_event_reaches_etdump(add: str, tmp_path: Path) -> None:
     code = f"""
 import torch
 import executorch_coreml.runtime
@@ -261,4 +254,4 @@ events = [e for block in Inspector(etdump_path=dump).event_blocks for e in block
 assert event.is_delegated_op
 assert event.perf_data.raw[0] > 0
 """
-    succeed(warm.run(code))
+    succeed(warm().run(code))

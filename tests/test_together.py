@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from itertools import permutations
 
 import pytest
+
+from warm import warm
+
+pytestmark = pytest.mark.xdist_group("stock")  # whose process with torch forks here too
 
 PREAMBLE = """
 import logging, warnings; warnings.simplefilter("ignore"); logging.disable(logging.WARNING)
 import torch
 from executorch.exir import to_edge_transform_and_lower
+from executorch.exir.backend.backend_details import BackendDetails
+assert not any(each.__name__ == "CoreMLBackend" for each in BackendDetails.__subclasses__())
 """
 IMPORTS = {
     "ours": "from executorch_coreml.partition import CoreMLPartitioner as Ours",
@@ -35,6 +39,6 @@ def test_each_partitioner_gets_its_own_compiler(imports: tuple[str, ...]) -> Non
     names = ["stock", "ours", "stock", "ours", "ours", "stock"]
     calls = ", ".join(f"compiler_of({name.title()}())" for name in names)
     code = "\n".join([PREAMBLE, *(IMPORTS[name] for name in imports), LOWER, f"print(*[{calls}])"])
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = warm().run(code)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split()[-6:] == names
