@@ -4,10 +4,16 @@ A script, because that backend and ours must not meet in one process: ExecuTorch
 name, and both are called "CoreMLBackend".
 
     python tests/stock_models.py DIRECTORY     writes DIRECTORY/<name>.pte for every model below
+
+``DIRECTORY/architectures`` gets whole models, ``DIRECTORY/helpers.json`` the arguments of each
+compile-spec helper of that backend.
 """
 
 from __future__ import annotations
 
+import gc
+import inspect
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +24,8 @@ from executorch.backends.apple.coreml.compiler import CoreMLBackend
 from executorch.backends.apple.coreml.partition import CoreMLPartitioner
 from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 from torch import Tensor, nn
+
+from composite_ops import collect_once
 
 
 class Add(nn.Module):
@@ -112,6 +120,13 @@ def lower_methods(module: nn.Module, methods: dict[str, tuple[Tensor, ...]]) -> 
     return bytes(edge.to_executorch().buffer)
 
 
+def lower_whole(module: nn.Module, inputs: tuple[Tensor, ...]) -> bytes:
+    """With that backend's defaults: fp16."""
+    program = torch.export.export(module, inputs, strict=False)
+    edge = to_edge_transform_and_lower(program, partitioner=[CoreMLPartitioner()])
+    return bytes(edge.to_executorch().buffer)
+
+
 CUMSUM = ("aten.cumsum.default",)
 
 
@@ -139,7 +154,28 @@ def models() -> dict[str, bytes]:
     }
 
 
+def architectures() -> dict[str, bytes]:
+    sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+    from stock_architectures import MODELS, build
+
+    return {name: lower_whole(*build(name)) for name in MODELS}
+
+
+def helpers() -> dict[str, list[str]]:
+    """Name of each compile-spec helper -> its arguments."""
+    return {
+        name: list(inspect.signature(function).parameters)
+        for name, function in inspect.getmembers(CoreMLBackend, inspect.isfunction)
+        if name.startswith("generate_") or name.endswith("_from_compile_specs")
+    }
+
+
 if __name__ == "__main__":
+    collect_once(setattr)
+    gc.freeze()  # coremltools collects garbage in every conversion
     directory = Path(sys.argv[1])
-    for name, data in models().items():
-        (directory / f"{name}.pte").write_bytes(data)
+    (directory / "helpers.json").write_text(json.dumps(helpers()))
+    (directory / "architectures").mkdir()
+    for path, programs in ((directory, models()), (directory / "architectures", architectures())):
+        for name, data in programs.items():
+            (path / f"{name}.pte").write_bytes(data)

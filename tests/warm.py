@@ -53,7 +53,9 @@ class Warm:
         """As ``subprocess.run`` of ``python -c code arguments``."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([code, [*map(str, arguments)], *map(str, self._paths)]) + "\n")
+        self._process.stdin.write(
+            json.dumps([code, [*map(str, arguments)], *map(str, self._paths)]) + "\n"
+        )
         self._process.stdin.flush()
         status = int(self._process.stdout.readline())
         out, err = (path.read_text() for path in self._paths)
