@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import llm
@@ -18,12 +19,20 @@ from executorch_coreml.mil.pte import read_pte
 STUDY = pytest.mark.xdist_group("study")  # one process trains, for all tests of what it made
 DOCS = Path(__file__).parents[1] / "docs"
 
+# The smallest of the widths and of the tables; test_quantization.py and test_quantization_grid.py
+# have all of them, one layer at a time.
+LINEARS = ("int4 group 32", "3-bit palettes")
+PLAN = replace(
+    llm.QUICK,
+    variants={LINEARS[0]: (llm.EXACT, llm.VARIANTS[2]), LINEARS[1]: (llm.EXACT,)},
+)
+
 pytestmark = pytest.mark.filterwarnings("ignore")  # torchao and torch.export have many
 
 
 @pytest.fixture(scope="module")
 def results() -> list[llm.Result]:
-    return llm.study(llm.QUICK)
+    return llm.study(PLAN)
 
 
 def lowered(results: list[llm.Result], linears: str, variant: llm.Variant) -> bytes:
@@ -37,9 +46,9 @@ def test_the_tokens_are_those_of_the_quantized_model_in_pytorch(results: list[ll
     eager = {r.linears: r for r in results if r.variant is None}
     assert llm.differing(results) == []
     exact = [r for r in results if r.variant == llm.EXACT]
-    assert [r.linears for r in exact] == list(llm.LINEARS)
+    assert [r.linears for r in exact] == list(LINEARS)
     for result in exact:
-        assert [len(tokens) for tokens in result.made] == [llm.QUICK.tokens] * llm.PROMPTS
+        assert [len(tokens) for tokens in result.made] == [PLAN.tokens] * llm.PROMPTS
         expected = eager[result.linears].perplexity
         assert result.perplexity == pytest.approx(expected, rel=1e-4)
         assert expected < 64, "it has learned nothing: a uniform guess has 256"
@@ -47,14 +56,14 @@ def test_the_tokens_are_those_of_the_quantized_model_in_pytorch(results: list[ll
 
 @STUDY
 def test_fewer_bits_take_less_space(results: list[llm.Result]) -> None:
-    sizes = [len(lowered(results, linears, llm.EXACT)) for linears in llm.LINEARS]
+    sizes = [len(lowered(results, linears, llm.EXACT)) for linears in LINEARS]
     assert sizes == sorted(sizes, reverse=True)
     assert len(set(sizes)) == len(sizes)
 
 
 @STUDY
 def test_prefill_and_decode_share_their_weights(results: list[llm.Result]) -> None:
-    for linears in llm.LINEARS:
+    for linears in LINEARS:
         pte = read_pte(memoryview(lowered(results, linears, llm.EXACT)))
         references = [payload.parse_reference(d.processed) for d in pte.delegates]
         assert [r.function_name for r in references] == ["forward", "prefill"]
@@ -68,7 +77,7 @@ def test_the_caches_are_states(results: list[llm.Result]) -> None:
         (r.linears, r.variant) for r in results if r.variant is not None and r.variant.states
     )
     bundle = read(lowered(results, linears, variant))
-    assert len(bundle.descriptions[bundle.default_function].states) == 2 * llm.QUICK.shape.layers
+    assert len(bundle.descriptions[bundle.default_function].states) == 2 * PLAN.shape.layers
 
 
 @pytest.mark.parametrize(("name", "points"), [("int8 static", 0.5), ("int4 group 32", 1.0)])
