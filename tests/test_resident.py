@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,8 +16,12 @@ from case import FP16, FP32, export, lower
 from executorch_coreml import Model
 from executorch_coreml.engine import half
 from executorch_coreml.mil.extract import extract
+from warm import warm
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+    pytest.mark.xdist_group("stock"),  # whose process with torch forks here too
+]
 
 WEIGHTS = 128 << 20  # bytes
 SIZE = 2048
@@ -70,12 +73,7 @@ def program(layers: int, size: int, precision: object, path: Path) -> Path:
 
 
 def added(tiny: Path, precision: str, package: Path, program: Path) -> Mapping[str, dict[str, int]]:
-    run = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *map(str, (tiny, precision, package, program))],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = warm().run(SCRIPT, tiny, precision, package, program)
     assert run.returncode == 0, run.stderr
     found: dict[str, dict[str, int]] = json.loads(run.stdout)
     return found
