@@ -20,6 +20,6 @@ def test_every_op_is_drawn_or_listed() -> None:
 def test_slice(half: bool) -> None:
     tally = Tally()
     for number in range(2):
-        run(batch(number, half, 24), half, tally)
+        run(batch(number, half, 14), half, tally)
     assert tally.programs > 24
     assert not tally.findings, "\n\n".join(map(str, tally.findings))
