@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import llm
 import pytest
 import quantize
 import report
+import torch
 from digits import train
 from report import Report, write
 
@@ -80,10 +82,18 @@ def test_the_caches_are_states(results: list[llm.Result]) -> None:
     assert len(bundle.descriptions[bundle.default_function].states) == 2 * PLAN.shape.layers
 
 
-@pytest.mark.parametrize(("name", "points"), [("int8 static", 0.5), ("int4 group 32", 1.0)])
-def test_few_bits_keep_the_accuracy_of_the_digits_cnn(name: str, points: float) -> None:
+@pytest.fixture(scope="module")
+def cnn() -> torch.nn.Module:
     make, epochs = quantize.MODELS["Digits CNN"]
-    model = train(make, epochs, iter)
+    return train(make, epochs, iter)
+
+
+@pytest.mark.xdist_group("digits")  # one process trains
+@pytest.mark.parametrize(("name", "points"), [("int8 static", 0.5), ("int4 group 32", 1.0)])
+def test_few_bits_keep_the_accuracy_of_the_digits_cnn(
+    cnn: torch.nn.Module, name: str, points: float
+) -> None:
+    model = copy.deepcopy(cnn)
     (scheme,) = (scheme for scheme in quantize.SCHEMES if scheme.name == name)
     eager, result = quantize.accuracy(model), quantize.measure(model, scheme)
     assert eager > 0.97
