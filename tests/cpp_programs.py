@@ -65,10 +65,11 @@ def run(program: Path, script: str, **environment: str) -> Result:
 def sanitized(directory: Path) -> Path:
     """The plugin with AddressSanitizer and UndefinedBehaviorSanitizer, as an installed package."""
     made = directory / "build"
-    options = {
+    options: dict[str, str | Path] = {
         "Python_EXECUTABLE": sys.executable,
         "SKBUILD_PROJECT_VERSION": executorch_coreml.__version__,
         "CMAKE_CXX_FLAGS": SANITIZE,
+        "CMAKE_PROJECT_INCLUDE": SOURCE / "tests" / "cpp" / "sanitized.cmake",
         "CMAKE_UNITY_BUILD": "ON",
         "CMAKE_UNITY_BUILD_BATCH_SIZE": "0",
     }
