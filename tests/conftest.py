@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -37,26 +36,10 @@ def settled() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def composite_ops_collected_once() -> Iterator[None]:
-    """torch.export (2.13) collects the composite ops of all namespaces anew in each decomposition,
-    and evaluates type annotations as it overrides each of them: half of the time that a small
-    program takes to lower. Here it collects where something was registered since the last time,
-    and finds the same ops.
-    """
-    import torch
-
-    registrations = torch._C._dispatch_get_registrations_for_dispatch_key
-    collect, known = torch._export.utils._collect_all_valid_cia_ops, []
-
-    def collect_new() -> set[Any]:
-        at = (registrations("CompositeImplicitAutograd"), list(torch.ops._dir))
-        if not known or known[0] != at:
-            known[:] = [at, collect()]
-        return set(known[1])
+    from composite_ops import collect_once
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (torch._export.utils, torch.export.exported_program):
-            patch.setattr(module, "_collect_all_valid_cia_ops", collect_new)
-        patch.setattr(torch._ops, "Callable", list)  # of which ``list[...]`` costs nothing
+        collect_once(patch.setattr)
         yield
 
 
