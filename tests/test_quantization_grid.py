@@ -1,6 +1,6 @@
 """Scheme x layer x deployment target: equal to the quantized model, as small as it should be.
 
-One program per group of schemes, target and precision (:mod:`quantized_grid` has the table).
+One edge program per group of schemes, lowered for each target (:mod:`quantized_grid` has the table).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 import torch
 from torchao.quantization import quantize_
 
-from case import FP16, FP32, execute, export, lower, partitioned
+from case import FP16, FP32, EdgeProgram, execute, export, snippets
 from executorch_coreml import Target
 from executorch_coreml.errors import UnsupportedOp
 from executorch_coreml.mil.bundle import read
@@ -53,13 +53,13 @@ def _together(cases: list[tuple[str, Target | None]]) -> list[Any]:
 
 
 @cache
-def _exported(group: str) -> tuple[Any, tuple[Any, ...], list[torch.Tensor]]:
+def _exported(group: str) -> tuple[EdgeProgram, tuple[Any, ...], list[torch.Tensor]]:
     """(program, inputs, what the quantized model computes for them)."""
     model = quantized(GROUPS[group], grid_inputs(seed=1))
     # Not what it was calibrated with: the extremes of that lie half way between two integers.
     inputs = grid_inputs(seed=2)
     with torch.no_grad():
-        return export(model, inputs), inputs, model(*inputs)
+        return EdgeProgram(export(model, inputs)), inputs, model(*inputs)
 
 
 def _stored(pte: bytes) -> list[tuple[tuple[int, ...], float]]:
@@ -93,14 +93,16 @@ def test_grid(group: str, target: Target | None) -> None:
     precision = FP16 if target is None else FP32
     program, inputs, expected = _exported(group)
     options = {} if target is None else {"minimum_deployment_target": target}
-    lowered, partitioner = lower(program, precision, **options)
+    lowered, partitioner = program.lower(precision, **options)
     assert not partitioner.report.refused, str(partitioner.report)
     assert partitioner.report.delegates == 1
     pte = lowered.buffer
     assert read(pte).specification_version == (target or NEEDS[group])
     layers = layers_of(GROUPS[group])
     _check_sizes(pte, layers, 4 if precision is FP32 else 2)
-    for got, one, (kind, scheme, _) in zip(execute(pte, inputs), expected, layers, strict=True):
+    with snippets(precision):
+        outputs = execute(pte, inputs)
+    for got, one, (kind, scheme, _) in zip(outputs, expected, layers, strict=True):
         assert_as_quantized(got, one, precision, scheme.static, f"{kind} {scheme.id}")
 
 
@@ -127,7 +129,7 @@ def test_every_layer_without_a_form_is_named_with_the_target_to_set(
 ) -> None:
     program, _, _ = _exported(group)
     with pytest.raises(UnsupportedOp) as caught:
-        partitioned(program, minimum_deployment_target=target)
+        program.lower(FP32, minimum_deployment_target=target)
     message = str(caught.value)
     for kind, scheme, _ in layers_of(GROUPS[group]):
         place, need = f"in layers.{kind}_{scheme.id}:", f"needs {scheme.oldest(kind).name} or later"

@@ -7,17 +7,26 @@ case gets a program to itself, and the failure its owner.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
 
-from case import FP16, Case, EdgeProgram, Function, assert_close, execute, export, flat
+from case import (
+    FP16,
+    Case,
+    EdgeProgram,
+    Function,
+    assert_close,
+    execute,
+    export,
+    flat,
+    without_snippets,
+)
 from executorch_coreml import ComputePrecision, CoreMLError
-from executorch_coreml.engine.precision import core
 from executorch_coreml.partition import Decision
 
 
@@ -116,16 +125,6 @@ class _Program:
         return [] if made is None else made.delegates
 
 
-@contextmanager
-def _without_snippets() -> Iterator[None]:
-    """OpenVINO compiles without its snippets, as models whose snippets it cannot lay out are."""
-    core().set_property("CPU", {"SNIPPETS_MODE": "DISABLE"})
-    try:
-        yield
-    finally:
-        core().set_property("CPU", {"SNIPPETS_MODE": "ENABLE"})
-
-
 def _run(
     cases: Sequence[Case], precision: ComputePrecision, program: _Program, snippets: bool
 ) -> dict[str, Outcome]:
@@ -133,7 +132,7 @@ def _run(
     report = partitioner.report
     if len(cases) > 1 and (report.refused or report.delegates != 1):
         raise RuntimeError(str(report))
-    with nullcontext() if snippets else _without_snippets():
+    with nullcontext() if snippets else without_snippets():
         outputs = execute(lowered.buffer, tuple(flat(program.inputs)))
     outcomes, start = {}, 0
     for number, case in enumerate(cases):
