@@ -21,7 +21,7 @@ from torchao.quantization.pt2e import allow_exported_model_train_eval
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from case import FP32, assert_close
-from executorch_coreml import ComputePrecision
+from executorch_coreml import ComputePrecision, Target
 from executorch_coreml.quantizer import CoreMLQuantizer
 
 
@@ -75,12 +75,14 @@ class Scheme:
         quantize: Module and example inputs -> the quantized module, in PyTorch.
         bits: Of a weight.
         activations: Whether activations are quantized.
+        needs: The oldest target that can hold the weights and activations.
     """
 
     id: str
     quantize: Quantize
     bits: int = 8
     activations: bool = False
+    needs: Target = Target.iOS16
 
 
 def pt2e(model: nn.Module, inputs: tuple[Any, ...], config: Any = None, **of_all: Any) -> nn.Module:
@@ -115,40 +117,54 @@ def palette(bits: int, *block: int) -> Any:
     return CodebookWeightOnlyConfig(dtype=getattr(torch, f"uint{bits}"), block_size=list(block))
 
 
+IOS17, IOS18 = Target.iOS17, Target.iOS18
 WEIGHT_ONLY = {"activation_dtype": "float32"}
 AFFINE = {"quantization_scheme": "affine"}
 PER_TENSOR = {"weight_per_channel": False}
 
 PT2E = [
-    Scheme("static", _static(), activations=True),
-    Scheme("static_affine", _static(**AFFINE), activations=True),
-    Scheme("static_per_tensor", _static(**PER_TENSOR, **AFFINE), activations=True),
+    Scheme("static", _static(), activations=True, needs=IOS17),
+    Scheme("static_affine", _static(**AFFINE), activations=True, needs=IOS17),
+    Scheme("static_per_tensor", _static(**PER_TENSOR, **AFFINE), activations=True, needs=IOS17),
     Scheme(
         "static_qint8",
         _static(activation_dtype="qint8", weight_dtype="quint8"),
         activations=True,
+        needs=IOS17,
     ),
     Scheme("weight_only", _static(**WEIGHT_ONLY)),
     Scheme("weight_only_per_tensor", _static(**WEIGHT_ONLY, **PER_TENSOR, **AFFINE)),
-    Scheme("weight_only_qint4", _static(**WEIGHT_ONLY, weight_dtype="qint4"), bits=4),
-    Scheme("static_quint4", _static(**AFFINE, weight_dtype="quint4"), bits=4, activations=True),
+    Scheme("weight_only_qint4", _static(**WEIGHT_ONLY, weight_dtype="qint4"), bits=4, needs=IOS18),
+    Scheme(
+        "static_quint4",
+        _static(**AFFINE, weight_dtype="quint4"),
+        bits=4,
+        activations=True,
+        needs=IOS18,
+    ),
 ]
 TORCHAO = [
     Scheme("int8_axis", _weights(_intx(8, PerAxis(0)), _intx(8, PerAxis(0)))),
-    Scheme("int8_group", _weights(_intx(8, PerGroup(16)), _intx(8, PerGroup(16)))),
+    Scheme("int8_group", _weights(_intx(8, PerGroup(16)), _intx(8, PerGroup(16))), needs=IOS18),
     Scheme("int8_rows", _weights(Int8WeightOnlyConfig())),
-    Scheme("int4_axis", _weights(_intx(4, PerAxis(0)), _intx(4, PerAxis(0))), bits=4),
+    Scheme("int4_axis", _weights(_intx(4, PerAxis(0)), _intx(4, PerAxis(0))), bits=4, needs=IOS18),
     Scheme(
         "int4_group",
         _weights(_intx(4, PerGroup(32), MappingType.ASYMMETRIC), _intx(4, PerGroup(32))),
         bits=4,
+        needs=IOS18,
     ),
     *[
-        Scheme(f"palette{bits}", _weights(palette(bits, -1, -1)), bits=stored)
+        Scheme(
+            f"palette{bits}",
+            _weights(palette(bits, -1, -1)),
+            bits=stored,
+            needs=IOS18 if stored == 3 else Target.iOS16,
+        )
         for bits, stored in ((1, 1), (2, 2), (3, 3), (4, 4), (5, 6), (6, 6), (7, 8), (8, 8))
     ],
-    Scheme("palette4_columns", _weights(palette(4, -1, 16)), bits=4),
-    Scheme("palette2_rows", _weights(palette(2, 4, -1)), bits=2),
+    Scheme("palette4_columns", _weights(palette(4, -1, 16)), bits=4, needs=IOS18),
+    Scheme("palette2_rows", _weights(palette(2, 4, -1)), bits=2, needs=IOS18),
 ]
 
 

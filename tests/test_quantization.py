@@ -22,7 +22,7 @@ from torchao.quantization.pt2e.quantize_pt2e import (
     prepare_qat_pt2e,
 )
 
-from case import FP16, FP32, EdgeProgram, assert_close, execute, export, lower
+from case import FP16, FP32, EdgeProgram, assert_close, execute, export, lower, snippets
 from executorch_coreml import CoreMLPartitioner, Target
 from executorch_coreml.errors import OptionsError, UnsupportedOp
 from executorch_coreml.mil.bundle import read
@@ -36,7 +36,6 @@ from quantized_models import (
     PT2E,
     TORCHAO,
     Layers,
-    Scheme,
     assert_as_quantized,
     layer_inputs,
     pt2e,
@@ -62,19 +61,37 @@ def _summary(model: nn.Module, inputs: tuple[Any, ...], precision: Any = FP16) -
     return summarise(read(lowered.buffer))
 
 
-@pytest.mark.parametrize("scheme", [*PT2E, *TORCHAO], ids=lambda scheme: scheme.id)
-def test_equals_the_quantized_model_in_pytorch(scheme: Scheme) -> None:
-    model = scheme.quantize(Layers().eval(), layer_inputs(seed=1))
+class Schemes(nn.Module):
+    """Modules that are quantized in different ways, in one program."""
+
+    def __init__(self, modules: list[nn.Module]) -> None:
+        super().__init__()
+        self.schemes = nn.ModuleList(modules)
+
+    def forward(self, *inputs: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
+        return [module(*inputs) for module in self.schemes]
+
+
+@pytest.mark.parametrize("target", [Target.iOS16, Target.iOS17, Target.iOS18])
+def test_equals_the_quantized_model_in_pytorch(target: Target) -> None:
+    """All schemes that need the same target, which is what is chosen for them."""
+    schemes = [scheme for scheme in (*PT2E, *TORCHAO) if scheme.needs == target]
+    model = Schemes([one.quantize(Layers().eval(), layer_inputs(seed=1)) for one in schemes])
     # Not what it was calibrated with: the extremes of that lie half way between two integers.
     inputs = layer_inputs(seed=2)
+    program = EdgeProgram(export(model, inputs))
     with torch.no_grad():
         expected = model(*inputs)
-    program = EdgeProgram(export(model, inputs))
     for precision in (FP32, FP16):
-        outputs = _outputs(program.lower(precision), inputs)
-        for index, (one, other) in enumerate(zip(outputs, expected, strict=True)):
-            what = f"{precision.name}, output {index}"
-            assert_as_quantized(one, other, precision, scheme.activations, what)
+        lowered, partitioner = program.lower(precision)
+        assert read(lowered.buffer).specification_version == target
+        with snippets(precision):
+            outputs = iter(_outputs((lowered, partitioner), inputs))
+        for scheme, results in zip(schemes, expected, strict=True):
+            for index, other in enumerate(results):
+                what = f"{scheme.id}, {precision.name}, output {index}"
+                assert_as_quantized(next(outputs), other, precision, scheme.activations, what)
+        assert not list(outputs)
 
 
 class Wide(nn.Module):

@@ -1,6 +1,6 @@
 """Scheme x layer x deployment target: equal to the quantized model, as small as it should be.
 
-One edge program per group of schemes, lowered for each target (:mod:`quantized_grid` has the table).
+One edge program per group of schemes, lowered for each target (the table: :mod:`quantized_grid`).
 """
 
 from __future__ import annotations
