@@ -3,7 +3,7 @@ elements are selected, and what crosses the border of a delegate."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,22 @@ import torch
 import torch.nn.functional as F
 from executorch.exir import to_edge_transform_and_lower
 from executorch.runtime import Runtime
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim
 
-from case import FP16, FP32, EdgeProgram, assert_close, execute, export, flat, lower, randn
-from executorch_coreml import CoreMLBackend, CoreMLPartitioner
+from case import (
+    FP16,
+    FP32,
+    EdgeProgram,
+    assert_close,
+    execute,
+    export,
+    flat,
+    lower,
+    randn,
+    snippets,
+)
+from executorch_coreml import ComputePrecision, CoreMLBackend, CoreMLPartitioner
 from executorch_coreml.errors import UnsupportedOp
 
 WEIGHT, BIAS = randn(4, 3), randn(3)
@@ -86,20 +97,49 @@ ROWS = [
 ROUNDED = {"values", "sum", "mean", "spread", "cumsum", "softmax", "linear", "written", "experts"}
 
 
+TOGETHER = 9  # rows in one program
+
+
+class Joined(nn.Module):
+    """Several rows in one program, on the same input."""
+
+    def __init__(self, rows: Sequence[Row]):
+        super().__init__()
+        self.rows = rows
+
+    def forward(self, x: Tensor) -> list[Any]:
+        return [row.fn(x) for row in self.rows]
+
+
 @pytest.mark.filterwarnings("ignore:.*degrees of freedom is <= 0")  # of the spread of one or none
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
-def test_any_number_of_elements(row: Row) -> None:
-    program = EdgeProgram(export(row.fn, (SOME,)))
-    for precision in (FP32, FP16) if row.id in ROUNDED else (FP32,):
+@pytest.mark.parametrize(
+    ("rows", "precisions"),
+    [
+        (group[start : start + TOGETHER], precisions)
+        for group, precisions in (
+            ([row for row in ROWS if row.id in ROUNDED], (FP32, FP16)),
+            ([row for row in ROWS if row.id not in ROUNDED], (FP32,)),
+        )
+        for start in range(0, len(group), TOGETHER)
+    ],
+    ids=lambda value: "-".join(getattr(each, "id", "") for each in value).strip("-") or None,
+)
+def test_any_number_of_elements(rows: list[Row], precisions: Sequence[ComputePrecision]) -> None:
+    program = EdgeProgram(export(Joined(rows), (SOME,)))
+    for precision in precisions:
         lowered, partitioner = program.lower(precision)
         assert not partitioner.report.refused, str(partitioner.report)
         assert partitioner.report.delegates == 1
-        method = Runtime.get().load_program(lowered.buffer).load_method("forward")
+        with snippets(precision):
+            method = Runtime.get().load_program(lowered.buffer).load_method("forward")
         bounds = (1e-5, 1e-6) if precision is FP32 else (4e-3, 1e-3)
         for name, x in INPUTS.items():
-            expected = [torch.as_tensor(value) for value in flat(row.fn(x))]
-            for got, wanted in zip(method.execute((x,)), expected, strict=True):
-                assert_close(got, wanted, *bounds, f"{precision.name}, {name}")
+            got = iter(method.execute((x,)))
+            for row in rows:
+                where = f"{row.id}, {precision.name}, {name}"
+                for value in flat(row.fn(x)):
+                    assert_close(next(got), torch.as_tensor(value), *bounds, where)
+            assert not list(got)
 
 
 def test_beside_dynamic_inputs() -> None:
