@@ -74,7 +74,7 @@ def swin() -> Built:
 
 def deit() -> Built:
     config = transformers.DeiTConfig(
-        image_size=32, patch_size=8, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+        image_size=32, patch_size=8, hidden_size=32, num_hidden_layers=1, num_attention_heads=4,
         intermediate_size=64,
     )  # fmt: skip
     model = transformers.DeiTForImageClassificationWithTeacher(config)
@@ -115,7 +115,7 @@ def clip() -> Built:
 
 def distilbert() -> Built:
     config = transformers.DistilBertConfig(
-        vocab_size=64, dim=32, n_layers=2, n_heads=4, hidden_dim=64, max_position_embeddings=16
+        vocab_size=64, dim=32, n_layers=1, n_heads=4, hidden_dim=64, max_position_embeddings=16
     )
     model = transformers.DistilBertForSequenceClassification(config)
     return Adapted(model, "input_ids attention_mask", "logits"), (ids(), padded())
@@ -155,7 +155,7 @@ def whisper_decoder() -> Built:
 
 def wav2vec2() -> Built:
     config = transformers.Wav2Vec2Config(
-        vocab_size=32, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+        vocab_size=32, hidden_size=32, num_hidden_layers=1, num_attention_heads=4,
         intermediate_size=64, conv_dim=(16, 16), conv_kernel=(10, 3), conv_stride=(5, 2),
         num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=4, num_feat_extract_layers=2,
     )  # fmt: skip
@@ -237,7 +237,7 @@ MODELS: dict[str, Callable[[], Built]] = {
     "Whisper decoder": whisper_decoder,
     "Wav2Vec2": wav2vec2,
     "GPT-2": gpt2,
-    "Llama": decoder("Llama", layers=2),
+    "Llama": decoder("Llama"),
     "Qwen2": decoder("Qwen2"),
     "Qwen3": decoder("Qwen3"),
     "Gemma": decoder("Gemma"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from architectures_small import MODELS, build
-from case import FP16, FP32, EdgeProgram, execute, export
+from case import FP16, FP32, EdgeProgram, execute, export, snippets
 
 BOUNDS = ((FP32, 1e-4), (FP16, 2e-2))
 
@@ -36,6 +36,7 @@ def test_architecture(name: str) -> None:
         outside = {(decision.location.op, decision.reason) for decision in report.refused}
         assert outside == OUTSIDE.get(name, set()), str(report)
         assert outside or report.delegates == 1
-        outputs = execute(lowered.buffer, inputs)
+        with snippets(precision):
+            outputs = execute(lowered.buffer, inputs)
         for got, wanted in zip(outputs, expected, strict=True):
             assert_equal(got, wanted, bound)

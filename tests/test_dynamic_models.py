@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from architectures_small import Adapted, spread
-from case import FP16, FP32, export, lower
+from case import FP16, FP32, EdgeProgram, export, lower, snippets
 from executorch_coreml import CoreMLBackend, CoreMLPartitioner, Target
 from test_architectures import BOUNDS, assert_equal
 
@@ -28,7 +28,7 @@ SHAPES = [[1, 3, 32, 32], [2, 3, 32, 32], [5, 3, 32, 32]]
 def vit() -> nn.Module:
     torch.manual_seed(0)
     config = transformers.ViTConfig(
-        image_size=32, patch_size=8, hidden_size=32, num_hidden_layers=2,
+        image_size=32, patch_size=8, hidden_size=32, num_hidden_layers=1,
         num_attention_heads=4, intermediate_size=48, num_labels=5,
     )  # fmt: skip
     model = Adapted(transformers.ViTForImageClassification(config), "pixel_values", "logits").eval()
@@ -62,7 +62,7 @@ def llama() -> nn.Module:
     """Its mask is read by index, from positions: what transformers builds when it is exported."""
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
-        vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=1,
         num_attention_heads=4, num_key_value_heads=2, use_cache=False,
     )  # fmt: skip
     model = Adapted(transformers.LlamaForCausalLM(config), "input_ids", "logits").eval()
@@ -73,7 +73,7 @@ def llama() -> nn.Module:
 def bert() -> nn.Module:
     torch.manual_seed(0)
     config = transformers.BertConfig(
-        vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=1,
         num_attention_heads=4, max_position_embeddings=32,
     )  # fmt: skip
     wanted = "last_hidden_state pooler_output"
@@ -108,16 +108,18 @@ def method(lowered: Any) -> Any:
     return loaded
 
 
-@pytest.mark.parametrize(("precision", "bound"), BOUNDS, ids=["fp32", "fp16"])
-def test_vit_of_any_batch(precision: Any, bound: float) -> None:
+def test_vit_of_any_batch() -> None:
     model = vit()
-    lowered, partitioner = lower(export(model, (images(3),), ({0: BATCH},)), precision)
-    assert partitioner.report.delegates == 1
-    assert not partitioner.report.refused, str(partitioner.report)
-    loaded = method(lowered)
-    for batch in (1, 2, 3, 6):
-        (got,), (wanted,) = loaded.execute((images(batch),)), model(images(batch))
-        assert_equal(got, wanted, bound)
+    program = EdgeProgram(export(model, (images(3),), ({0: BATCH},)))
+    for precision, bound in BOUNDS:
+        lowered, partitioner = program.lower(precision)
+        assert partitioner.report.delegates == 1
+        assert not partitioner.report.refused, str(partitioner.report)
+        with snippets(precision):
+            loaded = method(lowered)
+            for batch in (1, 2, 3, 6):
+                (got,), (wanted,) = loaded.execute((images(batch),)), model(images(batch))
+                assert_equal(got, wanted, bound)
 
 
 def test_vit_of_enumerated_batches() -> None:
@@ -145,23 +147,30 @@ def test_transformer_of_any_batch_and_length(make: Callable[[], nn.Module], inpu
         lowered, partitioner = lower(program, precision, minimum_deployment_target=target)
         assert partitioner.report.delegates == 1
         assert not partitioner.report.refused, str(partitioner.report)
-        loaded = method(lowered)
-        for batch, length in ((1, 2), (2, 9), (6, 24), (3, 7)):
-            given = inputs(batch, length)
-            for got, wanted in zip(loaded.execute(given), model(*given), strict=True):
-                assert_equal(got, wanted, bound)
+        with snippets(precision):
+            loaded = method(lowered)
+            for batch, length in ((1, 2), (2, 9), (6, 24), (3, 7)):
+                given = inputs(batch, length)
+                for got, wanted in zip(loaded.execute(given), model(*given), strict=True):
+                    assert_equal(got, wanted, bound)
+
+
+@pytest.fixture(scope="module")
+def decoder_program() -> tuple[nn.Module, EdgeProgram]:
+    model = decoder_model()
+    return model, EdgeProgram(export(model, (ids(2, 9),), ({0: BATCH, 1: LENGTH},)))
 
 
 @pytest.fixture(scope="module", params=[FP32, FP16], ids=["fp32", "fp16"])
-def decoder(request: pytest.FixtureRequest) -> tuple[nn.Module, Any, float]:
-    model = decoder_model()
-    program = export(model, (ids(2, 9),), ({0: BATCH, 1: LENGTH},))
-    lowered, partitioner = lower(program, request.param)
+def decoder(request: pytest.FixtureRequest, decoder_program: Any) -> tuple[nn.Module, Any, float]:
+    model, program = decoder_program
+    lowered, partitioner = program.lower(request.param)
     assert partitioner.report.delegates == 1
     assert not partitioner.report.refused, str(partitioner.report)
     return model, method(lowered), dict(BOUNDS)[request.param]
 
 
+@pytest.mark.xdist_group("dynamic_decoder")
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(batch=st.integers(1, 6), length=st.integers(2, 24))
 def test_decoder_of_any_batch_and_length(decoder: Any, batch: int, length: int) -> None:
@@ -170,6 +179,7 @@ def test_decoder_of_any_batch_and_length(decoder: Any, batch: int, length: int) 
     assert_equal(got, wanted, bound)
 
 
+@pytest.mark.xdist_group("dynamic_decoder")
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(batch=st.integers(1, 12), length=st.integers(1, 40))
 def test_decoder_refuses_what_is_outside(decoder: Any, batch: int, length: int) -> None:

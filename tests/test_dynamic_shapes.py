@@ -16,7 +16,7 @@ from executorch.runtime import Runtime
 from torch import Tensor, nn
 from torch.export import Dim
 
-from case import FP16, FP32, EdgeProgram, assert_close, export, flat, lower, randn
+from case import FP16, FP32, EdgeProgram, assert_close, export, flat, lower, randn, snippets
 from executorch_coreml import CoreMLBackend, CoreMLPartitioner, Target
 from executorch_coreml.errors import CompileError, OptionsError, UnsupportedOp
 
@@ -289,10 +289,12 @@ def test_dynamic(rows: list[Row]) -> None:
         lowered, partitioner = program.lower(precision)
         assert not partitioner.report.refused, str(partitioner.report)
         assert partitioner.report.delegates == 1
-        method = Runtime.get().load_program(lowered.buffer).load_method("forward")
+        with snippets(precision):
+            method = Runtime.get().load_program(lowered.buffer).load_method("forward")
         for batch, time in itertools.product(*SIZES.values()):
             inputs = joined.make(batch, time)
-            got = iter(method.execute(inputs))
+            with snippets(precision):
+                got = iter(method.execute(inputs))
             for row, results in zip(rows, joined(*inputs), strict=True):
                 where = f"{row.id}, {precision.name}, batch {batch}, time {time}"
                 for expected in results:

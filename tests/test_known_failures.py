@@ -9,7 +9,7 @@ import pytest
 import torch
 from executorch.exir import EdgeCompileConfig, to_edge
 
-from case import FP16, FP32, Case, assert_close, execute, export, flat, lower
+from case import FP16, FP32, Case, EdgeProgram, assert_close, execute, export, flat, snippets
 from executorch_coreml import ComputePrecision
 from executorch_coreml.mil.bundle import read
 from known_failures import ELSEWHERE, ROWS, Row
@@ -27,6 +27,16 @@ def named(rows: list[Row]) -> Any:
     return pytest.mark.parametrize("row", rows, ids=[f"{row.issue}-{row.id}" for row in rows])
 
 
+def alone(rows: list[Row]) -> Any:
+    """The precisions of a row, which start with one edge program, run in one process."""
+    groups = [pytest.mark.xdist_group(f"known_failure_{row.id}") for row in rows]
+    params = [
+        pytest.param(row, id=f"{row.issue}-{row.id}", marks=group)
+        for row, group in zip(rows, groups, strict=True)
+    ]
+    return pytest.mark.parametrize("row", params)
+
+
 both_precisions = pytest.mark.parametrize("precision", PRECISIONS.values(), ids=PRECISIONS)
 
 
@@ -39,12 +49,18 @@ def together() -> Together:
     return run_together([case(row) for row in SHARED], list(PRECISIONS.values()))
 
 
+@cache
+def program(row_id: str) -> EdgeProgram:
+    (row,) = [row for row in ROWS if row.id == row_id]
+    return EdgeProgram(export(row.fn, row.inputs), row.beyond_edge)
+
+
 def run_alone(row: Row, precision: ComputePrecision) -> tuple[Any, Outcome]:
     options = {"minimum_deployment_target": row.target} if row.target else {}
-    program = export(row.fn, row.inputs)
-    lowered, partitioner = lower(program, precision, row.beyond_edge, **options)
+    lowered, partitioner = program(row.id).lower(precision, **options)
     report = partitioner.report
-    outputs = [] if row.broken else execute(lowered.buffer, tuple(flat(row.inputs)))
+    with snippets(precision):
+        outputs = [] if row.broken else execute(lowered.buffer, tuple(flat(row.inputs)))
     return lowered, Outcome(list(report), report.delegates, outputs)
 
 
@@ -56,13 +72,13 @@ def test_delegated_and_right(row: Row, precision: ComputePrecision) -> None:
 
 
 @both_precisions
-@named(WHOLE)
+@alone(WHOLE)
 def test_whole_program_delegated_and_right(row: Row, precision: ComputePrecision) -> None:
     check(case(row), precision, run_alone(row, precision)[1])
 
 
 @both_precisions
-@named(OUTSIDE)
+@alone(OUTSIDE)
 def test_outside_with_a_reason_and_run_by_executorch(row: Row, precision: ComputePrecision) -> None:
     _, outcome = run_alone(row, precision)
     reasons = {d.location.op: d.reason for d in outcome.decisions if d.reason}
@@ -82,8 +98,8 @@ def test_executorch_alone_cannot_run_it_either(row: Row) -> None:
     """Why the rows above are not run; when ExecuTorch learns to, they must be."""
     config = EdgeCompileConfig(_core_aten_ops_exception_list=list(row.beyond_edge))
     try:
-        program = to_edge(export(row.fn, row.inputs), compile_config=config).to_executorch()
-        got = execute(program.buffer, row.inputs)
+        alone = to_edge(export(row.fn, row.inputs), compile_config=config).to_executorch()
+        got = execute(alone.buffer, row.inputs)
     except RuntimeError:
         return
     expected = flat(row.fn(*row.inputs))
