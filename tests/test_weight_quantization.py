@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from case import FP16, FP32, execute, export, lower, partitioned, randn
+from case import FP16, FP32, EdgeProgram, execute, export, lower, partitioned, randn
 from executorch_coreml import ComputePrecision, CoreMLBackend, Model, Target
 from executorch_coreml.compiler.quiet import quiet_coremltools
 from executorch_coreml.errors import OptionsError, PackageError
@@ -39,21 +40,27 @@ def weights(pte: bytes) -> int:
     return len(read_pte(memoryview(pte)).delegates[0].processed)
 
 
+@cache
+def program() -> EdgeProgram:
+    """Weights are quantized when a delegate is compiled."""
+    return EdgeProgram(export(Layers(), (TOKENS,)))
+
+
+@pytest.mark.xdist_group("weight_quantization")
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("precision", [FP32, FP16], ids=["fp32", "fp16"])
 def test_equals_what_coremltools_makes_of_the_plain_model(
     name: str, precision: ComputePrecision, tmp_path: Path
 ) -> None:
     config, target = CONFIGS[name]
-    program = export(Layers(), (TOKENS,))
-    ours, partitioner = lower(program, precision, op_linear_quantizer_config=config)
+    ours, partitioner = program().lower(precision, op_linear_quantizer_config=config)
     assert partitioner.report.delegates == 1
     assert not partitioner.report.refused
     assert read(bytes(ours.buffer)).specification_version == target
     reason = f"{target.name} or later because: op_linear_quantizer_config"
     assert reason in str(partitioner.report)
 
-    plain, _ = lower(program, precision, minimum_deployment_target=target)
+    plain, _ = program().lower(precision, minimum_deployment_target=target)
     with quiet_coremltools():
         model = ct.models.MLModel(
             str(unpacked(bytes(plain.buffer), tmp_path)), skip_model_load=True
