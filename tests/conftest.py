@@ -22,16 +22,15 @@ gc.set_threshold(5_000, 20, 50)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def settled() -> Iterator[None]:
+def settled() -> None:
     """What earlier files left alive is not searched again.
 
     coremltools collects garbage in every conversion: with all that torch and the files before have
-    made alive, that takes ten times as long as the conversion itself.
+    made alive, that takes ten times as long as the conversion itself. Nor is it searched between
+    two files, hence it stays frozen.
     """
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,11 +11,12 @@ import warnings
 import pytest
 import torch
 
-from case import export, lower, randn
+from architectures_small import build
+from case import FP16, export, lower, randn
 
 MOBILENET = """
 import hashlib, torch
-from case import export, lower, randn
+from case import FP16, export, lower, randn
 from vision_small import MobileNetV3
 torch.manual_seed(0)
 lowered, partitioner = lower(export(MobileNetV3().eval(), (randn(1, 3, 64, 64),)))
@@ -25,7 +26,7 @@ print(partitioner.report.delegates, hashlib.sha256(lowered.buffer).hexdigest())
 QUANTIZED = """
 import hashlib, warnings
 import torch
-from case import export, lower
+from case import FP16, export, lower
 from quantized_models import PT2E, TORCHAO, Layers, layer_inputs
 warnings.simplefilter("ignore")
 schemes = {scheme.id: scheme for scheme in (*PT2E, *TORCHAO)}
@@ -82,3 +83,11 @@ def test_twice_in_one_process_and_the_identifier_follows_the_weights() -> None:
     (first, _), (again, _), (other, _) = _digest(0.25), _digest(0.25), _digest(0.5)
     assert first == again
     assert first != other
+
+
+def test_code_that_torch_generates_leaves_no_number_of_the_process() -> None:
+    """The rotary embedding of this model comes through code that torch.fx numbers anew each time,
+    and is among the reasons that are stored with an fp16 model."""
+    model, inputs = build("Qwen2")
+    first, again = (lower(export(model, inputs), FP16)[0].buffer for _ in range(2))
+    assert first == again

@@ -27,9 +27,8 @@ BOTH = {0: BATCH, 1: TIME}
 MAX_POOL = (aten.adaptive_max_pool2d.default,)
 TWO = (aten.hypot, aten.logaddexp, aten.fmax)
 SPECIAL = (
-    *(op.default for op in (*TWO, aten.erfc, aten.angle, aten.signbit)),
-    aten.copysign.Tensor,
-)
+    aten.copysign.Tensor, *(op.default for op in (*TWO, aten.erfc, aten.angle, aten.signbit))
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 # Frames below these folders are libraries the model calls, not the user's own lines.
 _LIBRARY = re.compile(r"[/\\](torch|executorch|torchao)[/\\]")
+_GENERATED = "<eval_with_key>"  # code of torch.fx, with a number that counts up in the process
 _OURS = str(Path(__file__).parent)
 _FOLDER = re.compile(r".*[/\\]")
 # Ops that a quantizer puts between layers. They have no place of their own.
@@ -67,7 +68,8 @@ def locate(node: torch.fx.Node) -> Location:
     is that reads its result or, for the results of the model, makes its argument.
     """
     own, node = node, _layer(node)
-    frames = _FRAME.findall(node.meta.get("stack_trace") or "")
+    found = _FRAME.findall(node.meta.get("stack_trace") or "")
+    frames = [frame for frame in found if not frame[0].startswith(_GENERATED)]
     user = [f for f in frames if not _LIBRARY.search(f[0])] or frames
     file, line = (user[-1][0], int(user[-1][1])) if user else (None, None)
     return Location(op_name(own), own.name, file, line, _module(node))
