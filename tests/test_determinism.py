@@ -16,7 +16,7 @@ from case import FP16, export, lower, randn
 
 MOBILENET = """
 import hashlib, torch
-from case import FP16, export, lower, randn
+from case import export, lower, randn
 from vision_small import MobileNetV3
 torch.manual_seed(0)
 lowered, partitioner = lower(export(MobileNetV3().eval(), (randn(1, 3, 64, 64),)))
@@ -26,7 +26,7 @@ print(partitioner.report.delegates, hashlib.sha256(lowered.buffer).hexdigest())
 QUANTIZED = """
 import hashlib, warnings
 import torch
-from case import FP16, export, lower
+from case import export, lower
 from quantized_models import PT2E, TORCHAO, Layers, layer_inputs
 warnings.simplefilter("ignore")
 schemes = {scheme.id: scheme for scheme in (*PT2E, *TORCHAO)}
