@@ -2,7 +2,8 @@
 
 OpenVINO's CPU plugin runs fp16 graphs in float32 and removes Convert pairs, so the engine rounds
 with float32 arithmetic that no graph pass can remove, bit for bit what IEEE 754 conversion gives
-(nearest, ties to even, overflow to infinity, subnormals and the sign of zero kept).
+(nearest, ties to even, overflow to infinity, subnormals and the sign of zero kept; the last not
+where OpenVINO compiles without snippets).
 
 The sign s is x clamped to +-2**-25 and scaled by 2**25: +-1 for |x| >= 2**-25, and smaller below,
 where it keeps the sign of a zero. The magnitude a = x s is |x|, or below 2**-25 as |x| is, which is
