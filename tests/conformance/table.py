@@ -21,11 +21,10 @@ the same (`dtype=np.float16`), or compute what they expect in fp16, whose last p
 0.5 on. Two kinds of their failures are counted apart, and told from ours without our arithmetic:
 
 - The model gives fp16 numbers, and one of those that the test expects has no fp16 number within
-  the tolerance: the test fails whatever the engine computes.
+  the tolerance: the test fails whatever the numbers that come out.
 - The test draws numbers, computes what it expects of them, and then rounds them, or what it
   expects, to fp16. It is run once more with numpy and torch drawing multiples of 1/64, which fp16
-  holds. Counted is what passes then, with the test's own tolerance: nothing else has changed than
-  that the numbers are no longer rounded.
+  holds. Counted is what passes then, with the test's own tolerance.
 
 coremltools runs its tests for fp32 only where `INCLUDE_MIL_FP32_UNIT_TESTS=1` asks for it, as is
 done here.
