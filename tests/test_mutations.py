@@ -52,7 +52,7 @@ def test_a_seed_is_a_mutant(samples: Path) -> None:
 FAULTS = {
     1: ("import os; os.abort()", "the process ended with -6"),
     3: ("while True: pass", "the process ended with -27"),
-    4: ("len(b'x' * (500 << 20))", "bytes of memory for a model of"),
+    4: ("len(b'x' * (100 << 20))", "bytes of memory for a model of"),
     6: ("{}['gone']", "KeyError"),
 }
 
@@ -72,7 +72,7 @@ def test_what_is_wrong_is_found(
         "doors.inspect = inspect\n"
     )
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{Path(__file__).parent}")
-    plan = Plan(extract=0, model=0, run=0, delegate=0, seconds=1)
+    plan = Plan(extract=0, model=0, run=0, delegate=0, seconds=2)
     tally = search(samples, 0, 8, plan)
     found = {finding["seed"]: finding for finding in tally.findings}
     assert list(found) == list(FAULTS)

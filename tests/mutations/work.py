@@ -119,7 +119,7 @@ class Worker:
         signal.alarm(WALL)
         _PEAK.write_text("5")  # the peak is what is in use now
         before, start = _memory("VmRSS:"), time.process_time()
-        outcome, wrong = "passed", None
+        outcome, wrong = "passed", []
         try:
             door(path)
         except CoreMLError as error:
@@ -127,35 +127,35 @@ class Worker:
         except Exception as error:
             outcome = "untyped"
             where = "".join(traceback.format_exception(error)[-3:])
-            wrong = f"{type(error).__name__}: {str(error)[:300]}\n{where}"
+            wrong = [f"{type(error).__name__}: {str(error)[:300]}\n{where}"]
         spent, peak = time.process_time() - start, _memory("VmHWM:") - before
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
         beyond = peak - 2 * made.size
         limit = CONSTANT if name in ("inspect", "extract") else COMPILED
         if beyond > limit:
-            wrong = f"{peak} bytes of memory for a model of {made.size} bytes, {outcome}"
+            wrong.append(f"{peak} bytes of memory for a model of {made.size} bytes, {outcome}")
         if spent > self.plan.seconds / 2:
-            wrong = f"{spent:.1f} s, {outcome}"
+            wrong.append(f"{spent:.1f} s, {outcome}")
         self.tally.outcomes[f"{name} {outcome}"] += 1
         self.tally.slowest = max(self.tally.slowest, spent)
         self.tally.largest = max(self.tally.largest, beyond)
         if wrong:
             self.tally.findings.append(
                 {"seed": seed, "door": name, "sample": made.sample.name, "how": made.how}
-                | {"what": wrong}
+                | {"what": "; ".join(wrong)}
             )
         return outcome != "passed"
 
 
-def _unplaced(error: CoreMLError, path: Path) -> str | None:
-    """The message, if it does not say where."""
+def _unplaced(error: CoreMLError, path: Path) -> list[str]:
+    """The message, if it does not say where or does not end."""
     text = str(error)
     places = (str(path.parent), "delegate payload", "inputs [", *PLACES)
     named = isinstance(error, MissingKernel) or any(place in text for place in places)
     if error.location is None and not named:
-        return f"says not where: {type(error).__name__}: {text[:300]}"
-    return f"a message of {len(text)} characters: {text[:200]}" if len(text) > 20_000 else None
+        return [f"says not where: {type(error).__name__}: {text[:300]}"]
+    return [f"a message of {len(text)} characters: {text[:200]}"] if len(text) > 20_000 else []
 
 
 def main() -> None:
