@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -296,6 +298,25 @@ def test_threads_do_not_disturb_each_other(sum_model: Model) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(many, range(4)))
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2, reason="needs several cores"
+)
+@pytest.mark.parametrize("threads", [1, None])
+def test_runs_are_not_pinned_to_cores(sum_model: Model, threads: int | None) -> None:
+    """Other processes' runs would be pinned to the same cores."""
+    model = Model(sum_model.bundle, threads=threads)
+    inputs = [np.ones((2, 3), np.float32), np.zeros(3, np.int32)]
+    allowed = os.sched_getaffinity(0)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(lambda: [model.run(inputs) for _ in range(5000)])
+        found, tasks = set(), Path("/proc/self/task")
+        while not running.done():
+            for task in tasks.iterdir():
+                with suppress(ProcessLookupError):
+                    found.add(frozenset(os.sched_getaffinity(int(task.name))))
+    assert found == {frozenset(allowed)}
 
 
 @pytest.mark.parametrize(

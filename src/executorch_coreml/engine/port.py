@@ -22,6 +22,7 @@ class Port:
         self.dtype = NUMPY_DTYPES[tensor.dtype]
         self.type = tensor
         self.fixed = None if None in tensor.shape else tensor.shape
+        self._only = None if feature.enumerated else self.fixed  # the one shape that is allowed
 
     def accept(self, value: Any) -> Array:
         """``value`` as an array of the graph's dtype and an allowed shape.
@@ -29,6 +30,9 @@ class Port:
         Raises:
             InputError: it is neither, and cannot safely be made so.
         """
+        # Most values need nothing; the checks below cost more than the smallest models.
+        if type(value) is np.ndarray and value.shape == self._only and value.dtype == self.dtype:
+            return value
         if is_image(value):
             value = to_array(self.feature, value)
         elif hasattr(value, "detach"):  # a torch tensor that requires gradients is no array
@@ -36,7 +40,7 @@ class Port:
         array = np.asarray(value)
         if array.dtype != self.dtype:
             array = converted(f"input {self.feature.name}", self.type.dtype, array)
-        if array.shape == self.fixed and not self.feature.enumerated:
+        if array.shape == self._only:
             return array
         if self.fixed is not None and {array.shape, self.fixed} == {(), (1,)}:
             return array.reshape(self.fixed)

@@ -77,8 +77,14 @@ def core() -> ov.Core:
 
 def configuration(threads: int | None, device: str = "CPU") -> dict[str, Any]:
     """OpenVINO properties: float32 arithmetic, tuned for one request at a time. ``threads`` are
-    those of the CPU, and mean nothing to a GPU."""
+    those of the CPU, and mean nothing to a GPU.
+
+    No thread is pinned to a core: OpenVINO (2026.4) counts cores from the first one in each
+    process, so that processes side by side would share the first cores while others idle, and
+    pins anew in every run, which costs the smallest models a tenth of it."""
     properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-    if threads is not None and device in ("CPU", "AUTO"):
-        properties["INFERENCE_NUM_THREADS"] = threads
+    if device in ("CPU", "AUTO"):
+        properties["ENABLE_CPU_PINNING"] = False
+        if threads is not None:
+            properties["INFERENCE_NUM_THREADS"] = threads
     return properties

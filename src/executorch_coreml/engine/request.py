@@ -68,8 +68,12 @@ class Request:
         self._tensors = [request.get_input_tensor(i) for i in range(count)]
         self._fed = [tensor.data for tensor in self._tensors]
         self._known = [_known(compiled, i) for i in range(len(compiled.outputs))]
+        fixed = [not port.partial_shape.is_dynamic for port in compiled.model.inputs[:count]]
+        self._copied = [
+            known and own.nbytes < LARGE for known, own in zip(fixed, self._fed, strict=True)
+        ]
         # Where a shape changes between runs, OpenVINO may move what it gives.
-        settled = not any(i.partial_shape.is_dynamic for i in compiled.model.inputs)
+        settled = all(fixed)
         self._given = [request.get_output_tensor(i) for i in range(len(self._known))]
         self._results = [
             tensor.data if settled and known is not None else None
@@ -84,8 +88,15 @@ class Request:
         self._lent: list[int] = []
         self._placed: list[int] = []
 
-    def feed(self, slot: int, array: Array) -> None:
-        """Set an input, which must not change until the run ends."""
+    def feed(self, arrays: Sequence[Array]) -> None:
+        """Set the inputs, which must not change until the run ends."""
+        for slot, array in enumerate(arrays):
+            if self._copied[slot]:
+                self._fed[slot][...] = array
+            else:
+                self._feed_one(slot, array)
+
+    def _feed_one(self, slot: int, array: Array) -> None:
         if array.nbytes >= LARGE and array.flags.c_contiguous and array.flags.aligned:
             self._request.set_input_tensor(slot, _tensor_over(array))
             self._lent.append(slot)

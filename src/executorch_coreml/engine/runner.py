@@ -67,8 +67,7 @@ class Runner:
 def _run(
     request: Request, fed: Sequence[Array], receiver: Receiver, positions: Sequence[int]
 ) -> None:
-    for slot, array in enumerate(fed):
-        request.feed(slot, array)
+    request.feed(fed)
     request.run(receiver, positions)
 
 
