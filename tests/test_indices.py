@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -256,3 +257,79 @@ def test_an_update_longer_than_its_slice_stays_inside(tmp_path: Path) -> None:
     x, new = np.zeros(4, np.float32), np.float32([1, 2, 3])
     assert model.run([x, new, ints(1)])[0].tolist() == [0, 1, 2, 3]
     assert model.run([x, new, ints(3)])[0][:3].tolist() == [0, 0, 0]
+
+
+# Calls with a number n -> what they give for each legal n, numbers that are not legal, and what is
+# said of these.
+LIST = np.float32([[0, 1], [2, 3], [4, 5]])
+
+
+def _list(grows: bool = False) -> Any:
+    empty = mb.make_list(init_length=3, elem_shape=(2,), dynamic_length=grows)
+    return mb.list_scatter(ls=empty, indices=np.int32([0, 1, 2]), value=LIST)
+
+
+def _all(ls: Any) -> Any:
+    last = mb.list_length(ls=ls)
+    return mb.list_gather(ls=ls, indices=mb.range_1d(start=0, end=last, step=1))
+
+
+def _put(place: int) -> np.ndarray:
+    made = np.concatenate([LIST, np.zeros((max(place - 2, 0), 2), np.float32)])
+    made[place] = 7
+    return made
+
+
+NEW = np.float32([7, 7])
+OF_LISTS: dict[str, tuple[Any, dict[int, Any], dict[int, str]]] = {
+    "read": (
+        lambda n: mb.list_read(ls=_list(), index=mb.squeeze(x=n)),
+        {0: LIST[0], 2: LIST[2]},
+        {3: "index 3 is outside the list: it must be in [0, 3)", -1: "index -1 is outside"},
+    ),
+    "read_of_computed_length": (
+        lambda n: mb.list_read(
+            ls=mb.make_list(init_length=mb.squeeze(x=n), elem_shape=(2,)), index=0
+        ),
+        {1: [0, 0]},
+        {0: "index 0 is outside the list: it must be in [0, 0)"},
+    ),
+    "gather": (
+        lambda n: mb.list_gather(ls=_list(True), indices=n),
+        {1: LIST[1:2]},
+        {5: "index 5 is outside the list: it must be in [0, 3)"},
+    ),
+    "write": (
+        lambda n: _all(mb.list_write(ls=_list(), index=mb.squeeze(x=n), value=NEW)),
+        {2: _put(2)},
+        {3: "index 3 is outside the list: it must be in [0, 3)"},
+    ),
+    "write_that_grows": (
+        lambda n: _all(mb.list_write(ls=_list(True), index=mb.squeeze(x=n), value=NEW)),
+        {1: _put(1), 4: _put(4)},
+        {-2: "index -2 is outside the list: it must be in [0, 3)"},
+    ),
+    "scatter": (
+        lambda n: _all(mb.list_scatter(ls=_list(), indices=n, value=NEW[None])),
+        {0: _put(0)},
+        {3: "index 3 is outside the list: it must be in [0, 3)"},
+    ),
+    "reverse_sequence": (
+        lambda n: mb.reverse_sequence(x=LIST[None], lengths=n, seq_axis=1, batch_axis=0),
+        {0: LIST[None], 3: LIST[None, ::-1]},
+        {4: "a length of 4 is out of range: it must be in [0, 4)", -1: "a length of -1"},
+    ),
+}
+
+
+@pytest.mark.parametrize("call", OF_LISTS)
+def test_places_in_lists_and_lengths(call: str, tmp_path: Path) -> None:
+    build, legal, wrong = OF_LISTS[call]
+    spec = mb.TensorSpec((1,), types.int32)
+    model = load(mb.program(input_specs=[spec], opset_version=ct.target.iOS17)(build), tmp_path)
+    for number, words in wrong.items():
+        with pytest.raises(RunError, match=re.escape(words)) as caught:
+            model.run([ints(number)])
+        assert str(caught.value.location).startswith("function main, op ")
+    for number, expected in legal.items():
+        np.testing.assert_array_equal(model.run([ints(number)])[0], expected)

@@ -2,7 +2,8 @@
 
 Semantics: coremltools ``mil/ops/defs/iOS15/control_flow.py`` and its tests. All elements of a list
 have one shape, so a list is a tensor of one dimension more. Elements that are not yet written are
-zero. A list of dynamic length grows when an index beyond its end is written.
+zero. A list of dynamic length grows when an index beyond its end is written. Any other index that
+is not in the list is an error of the run.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from executorch_coreml.engine.kernels.operand import (
     shape,
     shape_node,
 )
+from executorch_coreml.engine.kernels.shape import extent_of
 from executorch_coreml.engine.kernels.table import Family
+from executorch_coreml.engine.kernels.violations import PLACE, Violations
 from executorch_coreml.errors import ProgramError
 from executorch_coreml.mil.types import ListType, TensorType
 
@@ -42,8 +45,11 @@ def _element(out: Sequence[Any]) -> TensorType:
     return kind.element
 
 
-def _scalar(index: Operand) -> ov.Output:
-    return ops.reshape(cast(index, ov.Type.i64), i64([]), False).output(0)
+def _inside(elements: ov.Output, indices: Operand, violations: Violations) -> ov.Output:
+    """The places of elements, as a vector that leads nowhere outside the list: there OpenVINO
+    fails, or leaves the result unwritten."""
+    places = violations.within(indices, extent_of(elements, 0), PLACE)
+    return ops.reshape(places, i64([-1]), False).output(0)
 
 
 def _zeros(kind: ov.Type, extents: Sequence[Any]) -> ov.Node:
@@ -68,15 +74,14 @@ def make_list(
     return ListValue(_zeros(kind, [length, *extents]).output(0), grows)
 
 
-def _made_to_fit(elements: ov.Output, behind: int, value: ov.Output) -> ov.Output:
-    """``elements`` with the extents of ``value``, those from ``behind`` on, where unknown ones are
-    still 0."""
-    own, given = shape(elements)[1:], shape(value)[behind:]
+def _made_to_fit(elements: ov.Output, values: ov.Output) -> ov.Output:
+    """``elements`` with the extents of the elements ``values``, where unknown ones are still 0."""
+    own, given = shape(elements)[1:], shape(values)[1:]
     if len(own) != len(given):
         raise ProgramError(f"an element of {len(given)} dimensions in a list of {len(own)}")
     if own == given and None not in own:
         return elements
-    lacking = ops.subtract(_from(shape_node(value), behind), _from(shape_node(elements), 1))
+    lacking = ops.subtract(_from(shape_node(values), 1), _from(shape_node(elements), 1))
     amount = ops.concat([i64([0]), ops.maximum(lacking, i64(0))], 0)
     none = i64([0] * (len(own) + 1))
     return ops.pad(elements, none, amount, "constant", like(0, elements)).output(0)
@@ -86,8 +91,15 @@ def _from(vector: ov.Output, first: int) -> ov.Output:
     return ops.slice(vector, i64([first]), i64([2**31 - 1]), i64([1])).output(0)
 
 
-def _grown(elements: ov.Output, length: ov.Node) -> ov.Output:
-    """``elements`` with zeros behind them, at least ``length`` in all."""
+def _last(indices: Operand) -> ov.Node:
+    """The largest of a number or several."""
+    places = ops.reshape(cast(indices, ov.Type.i64), i64([-1]), False)
+    return ops.reduce_max(places, i64([0]), False)
+
+
+def _grown(elements: ov.Output, indices: Operand) -> ov.Output:
+    """``elements`` with zeros behind them, so many that the list has these places."""
+    length = ops.add(_last(indices), i64(1))
     extents = shape_node(elements)
     own = ops.gather(extents, i64([0]), i64(0))
     lacking = ops.maximum(ops.subtract(ops.reshape(length, i64([1]), False), own), i64(0))
@@ -108,39 +120,47 @@ def _put(elements: ov.Output, indices: ov.Output, value: ov.Output) -> ov.Output
 
 @kernels("list_write", exact=True)
 def list_write(
-    ls: ListValue, index: Operand, value: Operand, out: tuple[ListType, ...]
+    ls: ListValue,
+    index: Operand,
+    value: Operand,
+    out: tuple[ListType, ...],
+    violations: Violations,
 ) -> ListValue:
-    element = _element(out)
-    place = _scalar(index)
-    new = cast(value, ELEMENT_TYPES[element.dtype])
-    elements = _made_to_fit(ls.elements, 0, new)
-    if ls.grows:
-        elements = _grown(elements, ops.add(place, i64(1)))
-    at = ops.reshape(place, i64([1]), False).output(0)
-    return ListValue(_put(elements, at, ops.unsqueeze(new, i64(0)).output(0)), ls.grows)
+    new = ops.unsqueeze(cast(value, ELEMENT_TYPES[_element(out).dtype]), i64(0)).output(0)
+    return _written(ls, index, new, violations)
 
 
 @kernels("list_scatter", exact=True)
 def list_scatter(
-    ls: ListValue, indices: Operand, value: Operand, out: tuple[ListType, ...]
+    ls: ListValue,
+    indices: Operand,
+    value: Operand,
+    out: tuple[ListType, ...],
+    violations: Violations,
 ) -> ListValue:
-    element = _element(out)
-    places = cast(indices, ov.Type.i64)
-    new = cast(value, ELEMENT_TYPES[element.dtype])
-    elements = _made_to_fit(ls.elements, 1, new)
+    new = cast(value, ELEMENT_TYPES[_element(out).dtype])
+    return _written(ls, indices, new, violations)
+
+
+def _written(
+    ls: ListValue, indices: Operand, values: ov.Output, violations: Violations
+) -> ListValue:
+    """``values`` has one element for each index."""
+    elements = _made_to_fit(ls.elements, values)
     if ls.grows:
-        elements = _grown(elements, ops.add(ops.reduce_max(places, i64([0]), False), i64(1)))
-    return ListValue(_put(elements, places, new), ls.grows)
+        elements = _grown(elements, indices)
+    return ListValue(_put(elements, _inside(elements, indices, violations), values), ls.grows)
 
 
 @kernels("list_read", exact=True)
-def list_read(ls: ListValue, index: Operand) -> ov.Node:
-    return ops.gather(ls.elements, _scalar(index), i64(0))
+def list_read(ls: ListValue, index: Operand, violations: Violations) -> ov.Node:
+    place = _inside(ls.elements, index, violations)
+    return ops.squeeze(ops.gather(ls.elements, place, i64(0)), i64([0]))
 
 
 @kernels("list_gather", exact=True)
-def list_gather(ls: ListValue, indices: Operand) -> ov.Node:
-    return ops.gather(ls.elements, cast(indices, ov.Type.i64), i64(0))
+def list_gather(ls: ListValue, indices: Operand, violations: Violations) -> ov.Node:
+    return ops.gather(ls.elements, _inside(ls.elements, indices, violations), i64(0))
 
 
 @kernels("list_length", exact=True)

@@ -33,7 +33,7 @@ from executorch_coreml.engine.kernels.operand import (
     text,
 )
 from executorch_coreml.engine.kernels.table import Family
-from executorch_coreml.engine.kernels.violations import Violations
+from executorch_coreml.engine.kernels.violations import LENGTH, Violations
 from executorch_coreml.errors import ProgramError
 from executorch_coreml.mil.types import TensorType, UnrankedType
 
@@ -196,14 +196,17 @@ def reverse(x: Operand, axes: Operand | None = None) -> ov.Node:
 
 @kernels("reverse_sequence", exact=True)
 def reverse_sequence(
-    x: Operand, lengths: Operand, seq_axis: Operand | int = 0, batch_axis: Operand | int = 0
+    x: Operand,
+    lengths: Operand,
+    violations: Violations,
+    seq_axis: Operand | int = 0,
+    batch_axis: Operand | int = 0,
 ) -> ov.Node:
-    return ops.reverse_sequence(
-        node(x),
-        node(lengths),
-        axis_of(batch_axis, rank(x), "batch_axis"),
-        axis_of(seq_axis, rank(x), "seq_axis"),
-    )
+    along = axis_of(seq_axis, rank(x), "seq_axis")
+    extent = shape(x)[along]
+    limit = ops.add(extent_of(x, along), i64(1)).output(0) if extent is None else i64(extent + 1)
+    legal = violations.within(lengths, limit, LENGTH)
+    return ops.reverse_sequence(node(x), legal, axis_of(batch_axis, rank(x), "batch_axis"), along)
 
 
 # "depth_first" keeps a channel's block together, as torch.nn.PixelShuffle does; "blocks_first" is

@@ -31,12 +31,14 @@ RECORD = ""
 """The name of the cell; no value of a program has it."""
 
 _NONE = -1
-_INDEX, _SIZE, _STEP = range(3)
+INDEX, PLACE, LENGTH, _SIZE, _STEP = range(5)
 _SAID = {
-    _INDEX: (
+    INDEX: (
         "index {value} is out of range: it must be in [0, {limit})",
         "the op was built with validate_indices=True",
     ),
+    PLACE: ("index {value} is outside the list: it must be in [0, {limit})", None),
+    LENGTH: ("a length of {value} is out of range: it must be in [0, {limit})", None),
     _SIZE: ("a size of {value}: none may be negative", None),
     _STEP: ("a step of {value} leads nowhere", None),
 }
@@ -59,12 +61,13 @@ class Violations:
     cell: StateCell
     number: int
 
-    def require(self, indices: ov.Output, extents: ov.Output) -> None:
+    def require(self, indices: ov.Output, extents: ov.Output | ov.Node, what: int = INDEX) -> None:
         """Records the first of ``indices`` that is not in [0, extent).
 
         Args:
             indices: Integers.
             extents: Integers of a shape that broadcasts to that of ``indices``.
+            what: :data:`INDEX` of a tensor, :data:`PLACE` in a list, or :data:`LENGTH`.
         """
         index = cast(indices, ov.Type.i64)
         limit = cast(extents, ov.Type.i64)
@@ -80,7 +83,19 @@ class Violations:
             ops.gather(_longer(_flat(values), i64(0)), first, i64(0)).output(0)
             for values in (index, limit)
         )
-        self._record(_INDEX, ops.less(first, count), value, end)
+        self._record(what, ops.less(first, count), value, end)
+
+    def within(self, values: Operand, limit: ov.Output, what: int) -> ov.Output:
+        """``values`` as int64 in [0, limit): the nearest of those for one that is not, of which
+        the first is recorded. ``limit`` is a scalar, and ``what`` as for :meth:`require`."""
+        given, end = cast(values, ov.Type.i64), limit.get_node()
+        if is_known(values) and end.get_type_name() == "Constant":
+            known = np.asarray(values)
+            if ((known >= 0) & (known < end.data)).all():
+                return given
+        self.require(given, limit, what)
+        last = ops.subtract(limit, i64(1))
+        return ops.maximum(ops.minimum(given, last), i64(0)).output(0)
 
     def sizes(self, sizes: Operand) -> ov.Output:
         """``sizes`` as int64, 0 for those that are negative, of which the least is recorded.
