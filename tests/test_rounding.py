@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,16 @@ import openvino as ov
 import pytest
 from openvino import opset15 as ops
 
+from case import without_snippets
 from executorch_coreml.engine.precision import configuration, core, round_to_fp16
+
+
+@pytest.fixture(autouse=True, params=["kernels of several ops", "one kernel for each op"])
+def _compiled(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Both ways that OpenVINO compiles a graph (engine/snippets.py)."""
+    whole = request.param == "kernels of several ops"
+    with nullcontext() if whole else without_snippets():
+        yield
 
 
 def _graph(build: Callable[..., Any], *shapes: list[int]) -> Callable[..., np.ndarray]:

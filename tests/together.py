@@ -75,8 +75,8 @@ def run_together(
     """
     Args:
         snippets: OpenVINO makes kernels of several ops, as it does in an app. Half of what it takes
-            to compile a row is for them; without them it loses the sign of a zero that is rounded
-            to fp16.
+            to compile a row is for them; without them it loses the sign of a zero that is
+            multiplied by a constant.
     """
     program = _Program(cases)
     outcomes = {}

@@ -2,26 +2,29 @@
 
 OpenVINO's CPU plugin runs fp16 graphs in float32 and removes Convert pairs, so the engine rounds
 with float32 arithmetic that no graph pass can remove, bit for bit what IEEE 754 conversion gives
-(nearest, ties to even, overflow to infinity, subnormals and the sign of zero kept; the last not
-where OpenVINO compiles without snippets).
+(nearest, ties to even, overflow to infinity, subnormals and the sign of zero kept).
 
-The sign s is x clamped to +-2**-25 and scaled by 2**25: +-1 for |x| >= 2**-25, and smaller below,
-where it keeps the sign of a zero. The magnitude a = x s is |x|, or below 2**-25 as |x| is, which is
-rounded to zero either way. With t = max(8193 a, 3/4), the rounded magnitude is r = t - (t - a):
+All of it is scaled by 2**-25, which changes no digit, so that the sign needs no constant: the sign
+s is x clamped to +-2**-25, and smaller below, where it keeps the sign of a zero. The magnitude
+a = x s is 2**-25 |x|, or less for |x| < 2**-25, which is rounded to zero either way. With
+t = max(8193 a, 2**-25 3/4), the rounded magnitude is r = t - (t - a):
 
-* a >= 2**-13. Let u be the fp16 spacing at a. t - a lies where float32 spacing is u, because
-  8193 = 2**13 + 1 moves 8192 a there; so t - a is rounded to a multiple of u, nearest and ties to
-  even, and t - (t - a) is exact. At a tie a = (k + 1/2) u, the product 8193 a = 8192 a + a is
-  rounded to even itself, so t is an even multiple of u, and of k and k + 1 the even one results
-  (Veltkamp's splitting; Boldo, "Pitfalls of a full floating-point proof", 2006).
-* a < 2**-13, where t is 3/4 or slightly more: t - a lies in [1/2, 3/4], spacing 2**-24, which is
-  the spacing of fp16 subnormals and of its first normal binade.
+* |x| >= 2**-13. Let u be the scaled fp16 spacing at x. t - a lies where float32 spacing is u,
+  because 8193 = 2**13 + 1 moves 8192 a there; so t - a is rounded to a multiple of u, nearest and
+  ties to even, and t - (t - a) is exact. At a tie a = (k + 1/2) u, the product
+  8193 a = 8192 a + a is rounded to even itself, so t is an even multiple of u, and of k and k + 1
+  the even one results (Veltkamp's splitting; Boldo, "Pitfalls of a full floating-point proof",
+  2006).
+* |x| < 2**-13, where t is 2**-25 3/4 or slightly more: t - a lies in 2**-25 [1/2, 3/4], where
+  spacing is 2**-25 2**-24, and 2**-24 is the spacing of fp16 subnormals and of its first normal
+  binade.
 
 The maximum also stands between the product and the subtraction, which would otherwise be compiled
 to a fused multiply-add that rounds nothing. From 65520 on fp16 overflows. In OpenVINO 2026.4 a NaN
 is lost in clamp and maximum and is greater_equal than anything, but less than nothing: so it is one
-in a, is not above the limit, and comes out as r. The result is r s. x itself is never multiplied by
-a constant, which graph passes could fold into the weights that make x.
+in a, is not above the limit, and comes out as r. The result is 2**50 r s. Neither x nor a sign is
+multiplied by a constant: graph passes could fold one into the weights that make x, and outside its
+snippets OpenVINO computes such a product as one plus zero, which has no negative zero.
 """
 
 from __future__ import annotations
@@ -42,21 +45,28 @@ OVERFLOW = 65520.0
 
 _ROUNDS = "executorch_coreml.rounds"  # a key of ours in the runtime info of a node
 
+_TINY = 2.0**-25
 # Nodes are shared by array, so a graph has each of these once.
-_SCALE, _SPLIT, _FLOOR, _LARGEST, _INFINITY = (
+_SPLIT, _FLOOR, _LARGEST, _INFINITY, _SCALE = (
     np.asarray(value, np.float32)
-    for value in (2.0**25, 8193.0, 0.75, np.nextafter(np.float32(OVERFLOW), np.float32(0)), np.inf)
+    for value in (
+        8193.0,
+        0.75 * _TINY,
+        np.nextafter(np.float32(OVERFLOW), np.float32(0)) * _TINY,
+        np.inf,
+        1 / _TINY**2,
+    )
 )
 
 
 def round_to_fp16(x: ov.Output) -> ov.Output:
     """A float32 node with the values of ``x`` rounded to fp16; one fused kernel on the CPU."""
-    sign = ops.multiply(ops.clamp(x, -(2.0**-25), 2.0**-25), node(_SCALE))
+    sign = ops.clamp(x, -_TINY, _TINY)
     magnitude = ops.multiply(x, sign)
     shift = ops.maximum(ops.multiply(magnitude, node(_SPLIT)), node(_FLOOR))
     rest = ops.subtract(shift, ops.subtract(shift, magnitude))
     whole = ops.select(ops.less(node(_LARGEST), magnitude), node(_INFINITY), rest)
-    result = ops.multiply(whole, sign)
+    result = ops.multiply(ops.multiply(whole, node(_SCALE)), sign)
     result.get_rt_info()[_ROUNDS] = True
     return result.output(0)
 
@@ -65,8 +75,7 @@ def rounded(found: ov.Node) -> ov.Output | None:
     """What ``found`` is the rounded value of, if :func:`round_to_fp16` made it."""
     if _ROUNDS not in found.get_rt_info():
         return None
-    sign = found.input_value(1).get_node()
-    return sign.input_value(0).get_node().input_value(0)
+    return found.input_value(1).get_node().input_value(0)
 
 
 @lru_cache(maxsize=1)

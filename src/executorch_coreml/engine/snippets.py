@@ -15,8 +15,8 @@ def compile_model(model: ov.Model, device: str, properties: Mapping[str, Any]) -
 
     With one thread, OpenVINO 2026.4 makes a snippet of two matrix multiplications in a row (an MLP,
     a step of a GRU) and then cannot lay it out. Without snippets such a model compiles; the others
-    keep them, for attention gains by them. Without snippets the sign of a zero that is rounded to
-    fp16 is lost.
+    keep them, for attention gains by them. Without snippets a zero that is multiplied by a
+    constant loses its sign.
 
     Raises:
         RuntimeError: OpenVINO cannot compile it either way.
