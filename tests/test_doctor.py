@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from console import call
+from executorch_coreml import cmake_prefix
 from executorch_coreml.cli import COMMANDS, main
 
 
@@ -28,11 +29,28 @@ def test_this_installation_works() -> None:
     assert found["torch"]["found"] == version("torch")
     assert found["executorch"]["found"] == version("executorch")
     assert found["runtime plugin"]["state"] == "ok"
+    assert found["C++ programs"]["state"] == "ok"
     assert found["engine device CPU"]["found"]
     shown = call("doctor")
     assert shown.exit_code == 0
     assert all(name in shown.stdout for name in found)
     assert "all that is required works" in shown.stdout
+
+
+def test_what_c_programs_lack_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = Path(checked()["C++ programs"]["found"])
+    (tmp_path / "runtime").mkdir()
+    monkeypatch.setattr(cmake_prefix, "prefix", lambda: tmp_path)
+    moved = checked()["C++ programs"]
+    assert moved["state"] == "note"
+    assert moved["fix"] == "python -m executorch_coreml.cmake_prefix"
+    config = tmp_path / "runtime" / "python.cfg"
+    config.write_text((where / "runtime" / "python.cfg").read_text())
+    assert checked()["C++ programs"]["state"] == "ok"
+    monkeypatch.setattr(cmake_prefix, "_libraries", list)
+    bare = checked()["C++ programs"]
+    assert bare["state"] == "note"
+    assert "apt-get install libpython3" in bare["note"]
 
 
 def _package(folder: Path, name: str, number: str, *needs: str) -> None:

@@ -65,6 +65,17 @@ def _libraries() -> list[Path]:
     return [directory / name for directory in directories for name in names]
 
 
+def obstacle(values: dict[str, str]) -> str | None:
+    """Why no C++ program can host this Python, and what to do, if none can."""
+    if values["library"] or sys.platform != "linux":
+        return None
+    return (
+        f"{values['executable']} has no shared library, without which no C++ program can host it. "
+        f"Install it (Debian: apt-get install libpython{values['version']}; "
+        "pyenv: PYTHON_CONFIGURE_OPTS=--enable-shared)."
+    )
+
+
 def text(values: dict[str, str]) -> str:
     """The content of ``python.cfg``."""
     lines = [f"{name} = {value}" for name, value in values.items() if value]
@@ -93,14 +104,8 @@ def main() -> int:
     except OSError as error:
         print(f"executorch_coreml.cmake_prefix: {error}", file=sys.stderr)
         return 1
-    if not values["library"] and sys.platform == "linux":
-        version = values["version"]
-        print(
-            f"executorch_coreml.cmake_prefix: warning: {sys.executable} has no shared library, "
-            "without which no C++ program can host it. Install it (Debian: apt-get install "
-            f"libpython{version}; pyenv: PYTHON_CONFIGURE_OPTS=--enable-shared).",
-            file=sys.stderr,
-        )
+    if warning := obstacle(values):
+        print(f"executorch_coreml.cmake_prefix: warning: {warning}", file=sys.stderr)
     print(directory)
     return 0
 

@@ -14,6 +14,7 @@ from typing import Literal
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from executorch_coreml import cmake_prefix
 from executorch_coreml.errors import CoreMLError
 
 State = Literal["ok", "note", "bad"]
@@ -52,6 +53,7 @@ def checks() -> Iterator[Check]:
     for name in _BESIDE_TORCH:
         yield from _beside(name)
     yield _plugin()
+    yield _cpp()
     yield from _devices()
     for name, use in _OPTIONAL.items():
         if _version(name) is None:
@@ -134,6 +136,22 @@ def _plugin() -> Check:
     if "CoreMLBackend" in runtime.registered_backends():
         return Check("runtime plugin", "ok", built, "ExecuTorch's own delegate runs programs here")
     return Check("runtime plugin", "bad", built, "CoreMLBackend is not registered")
+
+
+def _cpp() -> Check:
+    """Whether C++ programs can link the delegate and start its engine."""
+    name, writes = "C++ programs", "python -m executorch_coreml.cmake_prefix"
+    try:
+        directory = cmake_prefix.prefix()
+    except FileNotFoundError as error:
+        return Check(name, "note", "cannot link the delegate", str(error), "pip install .")
+    values = cmake_prefix.settings()
+    config = directory / "runtime" / cmake_prefix.CONFIG
+    if warning := cmake_prefix.obstacle(values):
+        return Check(name, "note", "cannot start the engine", warning)
+    if not config.is_file() or config.read_text() != cmake_prefix.text(values):
+        return Check(name, "note", "start another Python", f"{config} is not of this one", writes)
+    return Check(name, "ok", str(directory), "a directory for CMAKE_PREFIX_PATH")
 
 
 def _devices() -> Iterator[Check]:

@@ -19,7 +19,6 @@ from executorch_coreml.cli.lowering import (
 )
 
 if TYPE_CHECKING:
-    from executorch_coreml.cli.lowering import Lowered
     from executorch_coreml.partition.report import Report
 
 _HELP = f"""Export a PyTorch model, lower it and write a .pte.
@@ -62,7 +61,7 @@ def command(
     made = lower(models, chosen(given), progress)
     programs = None if page is None else made.programs()
     with progress.step("writing"):
-        size = write(made, output)
+        size = made.write(output)
     if page is not None and programs is not None:
         from executorch_coreml.cli.report import source_report, write_page
 
@@ -88,16 +87,6 @@ def command(
     click.echo(f"{output}: {size:,} bytes" + (f", {oldest} or later" if oldest else ""))
     if page is not None:
         click.echo(f"{page}: report")
-
-
-def write(made: Lowered, path: Path) -> int:
-    """Writes the ``.pte``; its size in bytes."""
-    from executorch_coreml.cli.output import replacing
-
-    program = made.edge.to_executorch()
-    with replacing(path) as part, part.open("wb") as file:
-        program.write_to_file(file)
-    return path.stat().st_size
 
 
 def _facts(report: Report) -> dict[str, Any]:

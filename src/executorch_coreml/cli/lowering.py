@@ -71,6 +71,15 @@ class Lowered:
 
         return {name: program_of(self.edge.exported_program(name)) for name in self.partitioners}
 
+    def write(self, path: Path) -> int:
+        """Makes and writes the ``.pte``; its size in bytes."""
+        from executorch_coreml.cli.output import replacing
+
+        program = self.edge.to_executorch()
+        with replacing(path) as part, part.open("wb") as file:
+            program.write_to_file(file)
+        return path.stat().st_size
+
 
 def lowering_options(function: F) -> F:
     """Adds an option for every compile option; the command gets them as keywords."""

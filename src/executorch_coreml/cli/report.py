@@ -84,14 +84,13 @@ def _of_artefact(path: Path, progress: Progress) -> Facts:
 
 
 def _of_source(models: tuple[str, ...], options: Lowering, progress: Progress) -> Facts:
-    from executorch_coreml.cli.export import write
     from executorch_coreml.cli.lowering import lower
 
     made = lower(models, options, progress)
     with tempfile.TemporaryDirectory() as folder:
         path, programs = Path(folder, "model.pte"), made.programs()
         with progress.step("writing"):
-            write(made, path)
+            made.write(path)
         with progress.step("reporting"):
             return source_report(", ".join(models), made, programs, path)
 
