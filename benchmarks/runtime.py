@@ -1,9 +1,10 @@
 """Latency through the ExecuTorch runtime, ours and XNNPACK's, with ONNX Runtime and eager PyTorch.
 
 All variants of a model live in one process and take turns. ``float32`` is the float32 program
-without rounding, ``faithful`` the fp16 program with every fp16 value rounded as Core ML does. A
-second table has the time to load a method, with and without a cache of compiled models; a third
-what a call costs beyond OpenVINO's own run of the same compiled model.
+without rounding, ``faithful`` the fp16 program with every fp16 value rounded as Core ML does,
+``bfloat16`` the float32 program in the arithmetic of a CPU that has bfloat16. A second table has
+the time to load a method, with and without a cache of compiled models; a third what a call costs
+beyond OpenVINO's own run of the same compiled model.
 
     python benchmarks/runtime.py [model ...]
 """
@@ -92,13 +93,14 @@ def load_time(pte: bytes) -> float:
 
 
 @contextmanager
-def caching() -> Iterator[None]:
-    with tempfile.TemporaryDirectory() as directory:
-        executorch_coreml.runtime.configure(cache_dir=directory)
-        try:
-            yield
-        finally:
-            executorch_coreml.runtime.configure(cache_dir=None)
+def configured(**chosen: Any) -> Iterator[None]:
+    """For the methods that are loaded meanwhile."""
+    before = executorch_coreml.runtime.defaults()
+    executorch_coreml.runtime.configure(**chosen)
+    try:
+        yield
+    finally:
+        executorch_coreml.runtime.configure(**{name: getattr(before, name) for name in chosen})
 
 
 class Scale(torch.nn.Module):
@@ -147,9 +149,11 @@ def calls() -> None:
 
 def latencies(
     name: str, programs: dict[str, bytes], eager: Any, inputs: tuple[Any, ...]
-) -> tuple[float, float]:
-    """Prints a row; returns its two ratios."""
+) -> tuple[float, ...]:
+    """Prints a row; returns its ratios."""
     loaded = {variant: load(pte) for variant, pte in programs.items()}
+    with configured(precision="bfloat16"):
+        loaded["bfloat16"] = load(programs["float32"])
     runs = {
         variant: partial(program.load_method("forward").execute, inputs)
         for variant, program in loaded.items()
@@ -157,9 +161,10 @@ def latencies(
     runs["onnx"] = onnx_run(eager, inputs)
     with torch.inference_mode():
         ms = side_by_side(runs | {"eager": partial(eager, *inputs)})
-    ratios = ms["float32"] / ms["xnnpack"], ms["faithful"] / ms["float32"]
-    times = " | ".join(f"{t:.2f} ms" for t in ms.values())
-    print(f"| {name} | {times} | **{ratios[0]:.2f}** | **{ratios[1]:.2f}** |", flush=True)
+    pairs = ("float32", "xnnpack"), ("faithful", "float32"), ("bfloat16", "float32")
+    ratios = tuple(ms[one] / ms[other] for one, other in pairs)
+    cells = [f"{t:.2f} ms" for t in ms.values()] + [f"**{ratio:.2f}**" for ratio in ratios]
+    print(f"| {name} | {' | '.join(cells)} |", flush=True)
     return ratios
 
 
@@ -167,7 +172,7 @@ def loads(name: str, programs: dict[str, bytes]) -> str:
     """A row of times to load a method."""
     ours = [programs["float32"], programs["faithful"]]
     plain = [load_time(pte) for pte in ours]
-    with caching():
+    with tempfile.TemporaryDirectory() as directory, configured(cache_dir=directory):
         for pte in ours:
             load(pte)
         cached = [load_time(pte) for pte in ours]
@@ -177,10 +182,10 @@ def loads(name: str, programs: dict[str, bytes]) -> str:
 
 def main(names: list[str]) -> None:
     print(machine(), end="\n\n")
-    print("| model | float32 | faithful fp16 | XNNPACK | ONNX Runtime | eager "
-          "| float32 / XNNPACK | faithful / float32 |")  # fmt: skip
-    print("|---|---|---|---|---|---|---|---|")
-    ratios: list[tuple[float, float]] = []
+    print("| model | float32 | faithful fp16 | XNNPACK | bfloat16 | ONNX Runtime | eager "
+          "| float32 / XNNPACK | faithful / float32 | bfloat16 / float32 |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    ratios: list[tuple[float, ...]] = []
     rows: list[str] = []
     load(lowered(*SMALL["x * 2, 1 element"], coreml(FLOAT32)))  # imports the engine
     for name in names:
@@ -193,7 +198,10 @@ def main(names: list[str]) -> None:
         ratios.append(latencies(name, programs, model, inputs))
         rows.append(loads(name, programs))
     means = [exp(sum(map(log, column)) / len(ratios)) for column in zip(*ratios, strict=True)]
-    print(f"\nGeometric means: float32 / XNNPACK {means[0]:.2f}, faithful / float32 {means[1]:.2f}")
+    print(
+        f"\nGeometric means: float32 / XNNPACK {means[0]:.2f}, faithful / float32 {means[1]:.2f}, "
+        f"bfloat16 / float32 {means[2]:.2f}"
+    )
     print("\n| load | float32 | faithful fp16 | float32, cached | faithful, cached | XNNPACK |")
     print("|---|---|---|---|---|---|", *rows, sep="\n", end="\n\n")
     calls()

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from executorch_coreml.cli.arrays import load_values, named_files
 from executorch_coreml.cli.output import number
+from executorch_coreml.engine.settings import PRECISIONS
 from executorch_coreml.errors import RunError
+
+if TYPE_CHECKING:
+    from executorch_coreml.engine.precision import Precision
 
 _SHOWN = 5  # of the labels of a classifier
 _COLUMNS = ("name", "dtype", "shape", "min", "max", "mean")
@@ -31,10 +35,10 @@ _COLUMNS = ("name", "dtype", "shape", "min", "max", "mean")
 @click.option("--delegate", default=0, show_default=True, help="Which delegate of a .pte.")
 @click.option(
     "--precision",
-    type=click.Choice(["faithful", "float32"]),
+    type=click.Choice(PRECISIONS),
     default="faithful",
     show_default=True,
-    help="Round to fp16 where the model says so, or not at all.",
+    help="Round to fp16 where the model says so, not at all, or compute in bfloat16.",
 )
 @click.option("--output-dir", type=click.Path(path_type=Path), help="Save outputs here.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -43,7 +47,7 @@ def command(
     inputs: dict[str, Path],
     function: str | None,
     delegate: int,
-    precision: Literal["faithful", "float32"],
+    precision: Precision,
     output_dir: Path | None,
     as_json: bool,
 ) -> None:

@@ -106,7 +106,7 @@ def compile_function(
         ProgramError: an op whose inputs or results are not what its kernel or the program says.
     """
     _require_kernels(function)
-    properties = configuration(threads, device) | (MEASURED if profile else {})
+    properties = configuration(threads, device, precision) | (MEASURED if profile else {})
 
     def build() -> CompiledFunction:
         with shared_nodes():

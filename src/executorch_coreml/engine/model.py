@@ -16,6 +16,7 @@ from executorch_coreml.engine.port import Array, Port
 from executorch_coreml.engine.precision import Precision
 from executorch_coreml.engine.request import Receiver
 from executorch_coreml.engine.runners import Runners
+from executorch_coreml.engine.settings import PRECISIONS
 from executorch_coreml.engine.state import State
 from executorch_coreml.errors import InputError, ProgramError
 from executorch_coreml.mil.bundle import read
@@ -30,7 +31,9 @@ class Model:
             bytes), or a bundle.
         function_name: Which function of a multifunction model; the default one if None.
         precision: ``"faithful"`` rounds to fp16 wherever the program says fp16, as Core ML's
-            arithmetic does; ``"float32"`` computes everything in float32.
+            arithmetic does; ``"float32"`` computes everything in float32; ``"bfloat16"`` most of
+            it in bfloat16 where the CPU has it; see
+            :class:`~executorch_coreml.engine.settings.Settings`.
         compute_unit: ``cpu_only``, ``cpu_and_gpu``, ``cpu_and_ne`` or ``all``. Others than the
             CPU are used if OpenVINO has such a device; ``all`` is the CPU.
         device: A device by OpenVINO's name, in place of the compute unit's; see
@@ -68,9 +71,9 @@ class Model:
         delegate: int = 0,
         profile: bool = False,
     ):
-        if precision not in ("faithful", "float32"):
+        if precision not in PRECISIONS:
             raise InputError(
-                f"it is 'faithful' or 'float32', got {precision!r}",
+                f"it is one of {', '.join(map(repr, PRECISIONS))}; got {precision!r}",
                 location="precision",
                 hint="'faithful' rounds to fp16 as Core ML does",
             )

@@ -29,6 +29,7 @@ snippets OpenVINO computes such a product as one plus zero, which has no negativ
 
 from __future__ import annotations
 
+import logging
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
@@ -38,7 +39,9 @@ from openvino import opset15 as ops
 
 from executorch_coreml.engine.kernels.operand import node
 
-Precision: TypeAlias = Literal["faithful", "float32"]
+Precision: TypeAlias = Literal["faithful", "float32", "bfloat16"]
+
+_log = logging.getLogger(__name__)
 
 OVERFLOW = 65520.0
 """From this magnitude on a number is rounded to infinity."""
@@ -84,14 +87,27 @@ def core() -> ov.Core:
     return ov.Core()
 
 
-def configuration(threads: int | None, device: str = "CPU") -> dict[str, Any]:
-    """OpenVINO properties: float32 arithmetic, tuned for one request at a time. ``threads`` are
-    those of the CPU, and mean nothing to a GPU.
+@lru_cache
+def _has_bfloat16(device: str) -> bool:
+    """Whether a device computes in bfloat16; if it does not, a line of the log, once in a process,
+    says so."""
+    found = list(core().get_property(device, "OPTIMIZATION_CAPABILITIES"))
+    if "BF16" not in found:
+        _log.warning("precision bfloat16: the %s here has none; it computes in float32", device)
+    return "BF16" in found
+
+
+def configuration(
+    threads: int | None, device: str = "CPU", precision: Precision = "faithful"
+) -> dict[str, Any]:
+    """OpenVINO properties: float32 arithmetic, unless it is to be bfloat16 and the device has it,
+    tuned for one request at a time. ``threads`` are those of the CPU, and mean nothing to a GPU.
 
     No thread is pinned to a core: OpenVINO (2026.4) counts cores from the first one in each
     process, so that processes side by side would share the first cores while others idle, and
     pins anew in every run, which costs the smallest models a tenth of it."""
-    properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    kind = "bf16" if precision == "bfloat16" and _has_bfloat16(device) else "f32"
+    properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": kind, "PERFORMANCE_HINT": "LATENCY"}
     if device in ("CPU", "AUTO"):
         properties["ENABLE_CPU_PINNING"] = False
         if threads is not None:

@@ -14,7 +14,7 @@ from executorch_coreml.errors import OptionsError
 if TYPE_CHECKING:
     from executorch_coreml.engine.precision import Precision
 
-PRECISIONS = ("faithful", "float32")
+PRECISIONS = ("faithful", "float32", "bfloat16")
 CACHE_DIR = "ETCOREML_CACHE_DIR"
 _DEVICE = re.compile(r"CPU|AUTO|(GPU|NPU)(\.\d+)?")
 
@@ -25,7 +25,10 @@ class Settings:
 
     Attributes:
         precision: ``"faithful"`` rounds to fp16 wherever the ML Program says fp16, as Core ML does;
-            ``"float32"`` skips the rounding, which is faster.
+            ``"float32"`` skips the rounding, which is faster; ``"bfloat16"`` skips it too, and lets
+            OpenVINO compute convolutions, matrix products and what is between them in bfloat16,
+            which is faster still, and no arithmetic of Core ML's. A CPU without bfloat16 computes
+            in float32, and a line of the log says so.
         threads: The number of CPU threads a run may use; None leaves it to OpenVINO.
         device: The OpenVINO device that runs it, whatever compute unit the program names:
             ``"CPU"``, ``"GPU"``, ``"NPU"``, one of several as ``"GPU.1"``, or ``"AUTO"``, which
