@@ -308,12 +308,12 @@ def test_runs_are_not_pinned_to_cores(sum_model: Model, threads: int | None) -> 
     """Other processes' runs would be pinned to the same cores."""
     model = Model(sum_model.bundle, threads=threads)
     inputs = [np.ones((2, 3), np.float32), np.zeros(3, np.int32)]
-    allowed = os.sched_getaffinity(0)
+    allowed, tasks = os.sched_getaffinity(0), Path("/proc/self/task")
+    before, found = set(tasks.iterdir()), set()
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(lambda: [model.run(inputs) for _ in range(5000)])
-        found, tasks = set(), Path("/proc/self/task")
         while not running.done():
-            for task in tasks.iterdir():
+            for task in set(tasks.iterdir()) - before:
                 with suppress(ProcessLookupError):
                     found.add(frozenset(os.sched_getaffinity(int(task.name))))
     assert found == {frozenset(allowed)}
