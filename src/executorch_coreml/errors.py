@@ -66,9 +66,12 @@ class CoreMLError(Exception):
 
 
 class OptionsError(CoreMLError, ValueError):
-    """A compile option that is unknown, malformed or contradicts another one."""
+    """An option that is unknown, malformed or contradicts another one."""
 
-    remedy = "docs/compile_options.md has the options, docs/quantization.md those of the quantizer"
+    remedy = (
+        "docs/compile_options.md has the options, docs/quantization.md those of the quantizer, "
+        "docs/runtime.md those of a run"
+    )
 
 
 class CompileError(CoreMLError):
