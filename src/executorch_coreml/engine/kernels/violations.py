@@ -61,7 +61,7 @@ class Violations:
     cell: StateCell
     number: int
 
-    def require(self, indices: ov.Output, extents: ov.Output | ov.Node, what: int = INDEX) -> None:
+    def require(self, indices: ov.Output, extents: ov.Output, what: int = INDEX) -> None:
         """Records the first of ``indices`` that is not in [0, extent).
 
         Args:
