@@ -16,6 +16,7 @@ import re
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
@@ -55,6 +56,7 @@ for _name, _attributes in {"torchvision": (), "peft": ("LoraConfig", "get_peft_m
         vars(_absent).update(dict.fromkeys(_attributes))
 
 ROOT = Path(coremltools.__file__).parent
+_ID = pytest.StashKey[str]()
 
 
 class _Seen:
@@ -149,6 +151,7 @@ def _run(items: list[pytest.Item], workers: int) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out what is done, and takes the sample."""
+    _name(items)
     target, given = config.getoption("conformance_json"), config.getoption("conformance_sample")
     parts = config.getoption("conformance_replies") is not None
     count = count_of if parts else lambda _: given
@@ -169,8 +172,18 @@ def _sample(items: list[pytest.Item], count: Callable[[Path], int | None]) -> It
         yield from (cases[i * len(cases) // taken] for i in range(taken))
 
 
+def _name(items: list[pytest.Item]) -> None:
+    """Ids that are the same in each run: some of pytest's have the address of a parameter."""
+    alike: Counter[str] = Counter()
+    for item in items:
+        name = f"{item.path.relative_to(ROOT)}::{item.nodeid.split('::', 1)[1]}"
+        name = re.sub(r"0x[0-9a-f]{6,}", "0x", name)
+        alike[name] += 1
+        item.stash[_ID] = name if alike[name] == 1 else f"{name} {alike[name]}"
+
+
 def _id(item: pytest.Item) -> str:
-    return f"{item.path.relative_to(ROOT)}::{item.nodeid.split('::', 1)[1]}"
+    return item.stash[_ID]
 
 
 def _seed() -> None:
