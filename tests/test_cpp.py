@@ -163,7 +163,10 @@ def test_failures_name_the_file_and_leave_the_module_usable(
     assert "InputError: input x: it cannot have shape (1, 8); allowed: (2..16, 8)" in log
     assert f"method 'forward' of {corrupt} did not load" in log
     assert "PayloadError: " in log
-    assert "OptionsError: precision must be one of 'faithful', 'float32'; got 'double'" in log
+    assert (
+        "OptionsError: precision must be one of 'faithful', 'float32', 'bfloat16'; got 'double'"
+        in log
+    )
     assert "abacus" in log
     assert "Traceback" not in log, "these are the user's errors"
 

@@ -57,7 +57,8 @@ def _in_a_loop(mb: Any, t: Any, count: Any, a: Any) -> Any:
 def _scattered(mb: Any, t: Any, places: Any, x: Any) -> Any:
     ls = mb.make_list(init_length=1, elem_shape=(2,), dtype=_name(t))
     ls = mb.list_scatter(ls=ls, indices=places, value=x)
-    return mb.list_length(ls=ls), mb.list_read(ls=ls, index=5)
+    length = mb.list_length(ls=ls)
+    return length, mb.list_read(ls=ls, index=mb.sub(x=length, y=np.int32(1)))
 
 
 def _from_a_branch(mb: Any, t: Any, flag: Any, a: Any) -> Any:
