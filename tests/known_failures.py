@@ -31,7 +31,6 @@ class Row:
         outside: Op -> part of the reason it stays outside for; without any, all is delegated.
         alone: It must be the whole program, not one part of a shared one.
         beyond_edge: Ops that ExecuTorch takes only if told to.
-        broken: ExecuTorch itself, without any backend, cannot run the model or runs it wrong; why.
         target: The deployment target asked for.
     """
 
@@ -42,7 +41,6 @@ class Row:
     outside: dict[str, str] = field(default_factory=dict)
     alone: bool = False
     beyond_edge: tuple[Any, ...] = ()
-    broken: str = ""
     target: Target | None = None
 
 

@@ -6,8 +6,6 @@ from functools import cache
 from typing import Any
 
 import pytest
-import torch
-from executorch.exir import EdgeCompileConfig, to_edge
 
 from case import FP16, FP32, Case, EdgeProgram, assert_close, execute, export, flat, snippets
 from executorch_coreml import ComputePrecision
@@ -60,7 +58,7 @@ def run_alone(row: Row, precision: ComputePrecision) -> tuple[Any, Outcome]:
     lowered, partitioner = program(row.id).lower(precision, **options)
     report = partitioner.report
     with snippets(precision):
-        outputs = [] if row.broken else execute(lowered.buffer, tuple(flat(row.inputs)))
+        outputs = execute(lowered.buffer, tuple(flat(row.inputs)))
     return lowered, Outcome(list(report), report.delegates, outputs)
 
 
@@ -84,26 +82,11 @@ def test_outside_with_a_reason_and_run_by_executorch(row: Row, precision: Comput
     reasons = {d.location.op: d.reason for d in outcome.decisions if d.reason}
     for op, reason in row.outside.items():
         assert reason in (reasons.get(op) or "delegated"), f"{op}: {reasons.get(op)}"
-    if row.broken:
-        return
     bounds = (4e-3, 1e-3) if precision is FP16 else (1e-5, 1e-6)
     expected = flat(row.fn(*row.inputs))
     assert len(outcome.outputs) == len(expected)
     for index, (one, other) in enumerate(zip(outcome.outputs, expected, strict=True)):
         assert_close(one, other, *bounds, f"output {index}")
-
-
-@named([row for row in OUTSIDE if row.broken])
-def test_executorch_alone_cannot_run_it_either(row: Row) -> None:
-    """Why the rows above are not run; when ExecuTorch learns to, they must be."""
-    config = EdgeCompileConfig(_core_aten_ops_exception_list=list(row.beyond_edge))
-    try:
-        alone = to_edge(export(row.fn, row.inputs), compile_config=config).to_executorch()
-        got = execute(alone.buffer, row.inputs)
-    except RuntimeError:
-        return
-    expected = flat(row.fn(*row.inputs))
-    assert not all(torch.equal(one, other) for one, other in zip(got, expected, strict=True))
 
 
 def test_scale_is_fused_on_ios18() -> None:
