@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ HAS = "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 needs_bfloat16 = pytest.mark.skipif(not HAS, reason="the CPU has no bfloat16")
 
 LAYER = torch.nn.Linear(64, 64, bias=False)
+LAYER.weight.data = torch.randn(64, 64, generator=torch.Generator().manual_seed(0)) / 8
 X = torch.randn(4, 64, generator=torch.Generator().manual_seed(1))
 
 
@@ -85,9 +87,8 @@ def test_indices_are_exact(tmp_path: Path) -> None:
     assert np.array_equal(got, table[places])
 
 
-def test_a_cpu_without_it_computes_in_float32(
-    pte: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.fixture
+def _older_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     class Older:
         """OpenVINO on another processor."""
 
@@ -99,9 +100,14 @@ def test_a_cpu_without_it_computes_in_float32(
 
     monkeypatch.setattr(precision, "core", Older)
     precision._has_bfloat16.cache_clear()
+    yield
+    precision._has_bfloat16.cache_clear()
+
+
+@pytest.mark.usefixtures("_older_cpu")
+def test_a_cpu_without_it_computes_in_float32(pte: bytes, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         runs = [run(pte, "bfloat16") for _ in range(2)]
-    precision._has_bfloat16.cache_clear()
     said = [record.getMessage() for record in caplog.records if "bfloat16" in record.getMessage()]
     assert said == ["precision bfloat16: the CPU here has none; it computes in float32"]
     assert all(np.array_equal(each, run(pte, "float32")) for each in runs)

@@ -105,7 +105,7 @@ def configuration(
 
     No thread is pinned to a core: OpenVINO (2026.4) counts cores from the first one in each
     process, so that processes side by side would share the first cores while others idle, and
-    pins anew in every run, which costs the smallest models a tenth of it."""
+    pins the calling thread anew in every run."""
     kind = "bf16" if precision == "bfloat16" and _has_bfloat16(device) else "f32"
     properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": kind, "PERFORMANCE_HINT": "LATENCY"}
     if device in ("CPU", "AUTO"):
